@@ -1,0 +1,3 @@
+//! The controller: observe, plan, apply.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The static provider: explicit addresses per node and NIC.

@@ -1,1 +1,3 @@
-//! The local world of the tests: a real control plane and simulated clouds. Never shipped.
+//! The local world that the tests and the demo run in: a real Kubernetes control plane and simulated clouds. Never shipped.
+
+pub mod aliyun;

@@ -1,0 +1,1 @@
+//! Simulates the parts of the Alibaba Cloud API that the product uses.

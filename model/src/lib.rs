@@ -6,6 +6,7 @@ mod inventory;
 mod nic;
 mod node;
 mod subnet;
+mod template;
 
 pub use address::{AddressRange, Family, RangeError};
 pub use address_set::AddressSet;
@@ -13,3 +14,4 @@ pub use inventory::{Inventory, Scope};
 pub use nic::{InstanceId, Mac, MacError, Nic, NicId, NicUse, ProviderName, SubnetId};
 pub use node::{Claim, Match, Node};
 pub use subnet::Subnet;
+pub use template::{InterfaceTemplate, MultusName, MultusTemplate, TemplateError, check_interface};

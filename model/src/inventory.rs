@@ -37,7 +37,12 @@ pub struct Inventory {
 
 impl Default for Inventory {
     fn default() -> Self {
-        Self { scope: Scope::Whole, instances: BTreeMap::new(), subnets: BTreeMap::new(), warnings: Vec::new() }
+        Self {
+            scope: Scope::Whole,
+            instances: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! The CustomResourceDefinitions of every kind, as they are committed and installed.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceSubresources, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+
+use crate::{
+    SpiderCoordinator, SpiderEndpoint, SpiderIPPool, SpiderMultusConfig, SpiderNode, SpiderReservedIP,
+    SpiderSubnet,
+};
+
+/// The first line of every file.
+const GENERATED: &str =
+    "# Generated from the types in api/ by `cargo run -p api --bin crdgen`. Do not edit.\n";
+
+/// Returns the definitions of the six upstream kinds and of SpiderNode.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut endpoint = SpiderEndpoint::crd();
+    for version in &mut endpoint.spec.versions {
+        // Upstream writes an endpoint's status with the object, in one request.
+        version.subresources = Some(CustomResourceSubresources::default());
+    }
+    [
+        SpiderIPPool::crd(),
+        SpiderSubnet::crd(),
+        endpoint,
+        SpiderReservedIP::crd(),
+        SpiderCoordinator::crd(),
+        SpiderMultusConfig::crd(),
+        SpiderNode::crd(),
+    ]
+    .into_iter()
+    .map(upstream_shape)
+    .collect()
+}
+
+/// Returns the files of the chart's `crds` folder: name and text, one a kind, named `<group>_<plural>.yaml` as upstream's.
+///
+/// # Errors
+/// When a definition cannot be written as YAML.
+pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
+    crds()
+        .iter()
+        .map(|crd| {
+            let name = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
+            Ok((name, format!("{GENERATED}{}", serde_saphyr::to_string(crd)?)))
+        })
+        .collect()
+}
+
+/// Takes away what kube's generator adds and upstream's schemas do not have.
+fn upstream_shape(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    crd.spec.names.list_kind = Some(format!("{}List", crd.spec.names.kind));
+    let schemas = crd
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut());
+    for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
+        // kube makes `spec` required; upstream requires nothing at the root.
+        schema.required = None;
+        tidy(schema);
+    }
+    crd
+}
+
+/// Makes optional fields plain instead of nullable, and drops the integer formats that Kubernetes does not know.
+fn tidy(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.title = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|JSON(value)| !value.is_null());
+    }
+    if schema
+        .x_kubernetes_validations
+        .as_ref()
+        .is_some_and(Vec::is_empty)
+    {
+        schema.x_kubernetes_validations = None;
+    }
+    for property in schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+    {
+        tidy(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        tidy(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        tidy(values);
+    }
+}

@@ -1,0 +1,238 @@
+//! SpiderIPPool: the addresses that pods may get, and who holds which.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::CustomResource;
+use model::{AddressSet, RangeError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::optional_spec::optional_spec;
+use crate::route::Route;
+use crate::{rules, selector};
+
+/// What a pool offers and to whom.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "spiderpool.spidernet.io",
+    version = "v2beta1",
+    kind = "SpiderIPPool",
+    plural = "spiderippools",
+    shortname = "sp",
+    category = "spiderpool",
+    status = "SpiderIPPoolStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "SpiderIPPool is a set of addresses of one subnet that pods may get.",
+    printcolumn(
+        name = "VERSION",
+        type_ = "string",
+        description = "ipVersion",
+        json_path = ".spec.ipVersion"
+    ),
+    printcolumn(
+        name = "SUBNET",
+        type_ = "string",
+        description = "subnet",
+        json_path = ".spec.subnet"
+    ),
+    printcolumn(
+        name = "ALLOCATED-IP-COUNT",
+        type_ = "integer",
+        description = "allocatedIPCount",
+        json_path = ".status.allocatedIPCount"
+    ),
+    printcolumn(
+        name = "TOTAL-IP-COUNT",
+        type_ = "integer",
+        description = "totalIPCount",
+        json_path = ".status.totalIPCount"
+    ),
+    printcolumn(
+        name = "DEFAULT",
+        type_ = "boolean",
+        description = "default",
+        json_path = ".spec.default"
+    ),
+    printcolumn(
+        name = "DISABLE",
+        type_ = "boolean",
+        description = "disable",
+        json_path = ".spec.disable",
+        priority = 10
+    ),
+    printcolumn(
+        name = "NodeName",
+        type_ = "string",
+        description = "nodeName",
+        json_path = ".spec.nodeName",
+        priority = 10
+    ),
+    printcolumn(
+        name = "MultusName",
+        type_ = "string",
+        description = "multusName",
+        json_path = ".spec.multusName",
+        priority = 10
+    ),
+    printcolumn(
+        name = "APP-NAMESPACE",
+        type_ = "string",
+        description = "AppNamespace",
+        json_path = r".spec.podAffinity.matchLabels['ipam\.spidernet\.io/app\-namespace']",
+        priority = 10
+    )
+)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+#[schemars(rename_all = "camelCase")]
+pub struct SpiderIPPoolSpec {
+    /// 4 or 6; when missing, the family of `subnet`. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [4, 6]))]
+    pub ip_version: Option<i64>,
+    /// The subnet in CIDR form, without host bits. Immutable.
+    #[schemars(length(max = 49))]
+    pub subnet: String,
+    /// The addresses: one address or one `first-last` an item, all inside `subnet`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rules::ranges")]
+    pub ips: Vec<String>,
+    /// What of `ips` is not given to pods.
+    #[serde(default, rename = "excludeIPs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rules::ranges")]
+    pub exclude_ips: Vec<String>,
+    /// The default gateway of the pods, inside `subnet` and not among the addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 45))]
+    pub gateway: Option<String>,
+    /// Further routes of the pods; the default route is not allowed here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rules::routes")]
+    pub routes: Vec<Route>,
+    /// Only pods with these labels; not empty when set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector::pod_schema")]
+    pub pod_affinity: Option<LabelSelector>,
+    /// Only namespaces with these labels; ignored beside `namespaceName`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector::schema")]
+    pub namespace_affinity: Option<LabelSelector>,
+    /// Only these namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rules::object_names")]
+    pub namespace_name: Vec<String>,
+    /// Only nodes with these labels; ignored beside `nodeName`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector::schema")]
+    pub node_affinity: Option<LabelSelector>,
+    /// Only these nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rules::object_names")]
+    pub node_name: Vec<String>,
+    /// Only NICs behind these NetworkAttachmentDefinitions: `namespace/name`, or `name` in Spiderpool's namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "rules::multus_names")]
+    pub multus_name: Vec<String>,
+    /// Whether a pod that names no pool may get an address from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub default: Option<bool>,
+    /// Whether no new address is given out; releases still work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub disable: Option<bool>,
+}
+
+optional_spec!(SpiderIPPoolSpec);
+
+/// Who holds which address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpiderIPPoolStatus {
+    /// A JSON document in a string: see [`allocations`](crate::allocations).
+    #[serde(default, rename = "allocatedIPs", skip_serializing_if = "Option::is_none")]
+    pub allocated_ips: Option<String>,
+    /// How many addresses the pool offers in all; a larger IPv6 pool is clamped to the largest number.
+    #[serde(default, rename = "totalIPCount", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub total_ip_count: Option<i64>,
+    /// How many of them pods hold.
+    #[serde(default, rename = "allocatedIPCount", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub allocated_ip_count: Option<i64>,
+}
+
+/// The addresses of a pool, as far as its text can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolAddresses {
+    /// `ips` without `excludeIPs`: what pods may get. Overlaps are fine, it is the union.
+    pub offered: AddressSet,
+    /// What in `ips` is no range, a reversed IPv6 range among it: left out of `offered`, to be said in an Event.
+    pub unreadable_ips: Vec<RangeError>,
+    /// What in `excludeIPs` is no range. Something was meant to be kept from pods and is not known: give nothing out
+    /// of such a pool.
+    pub unreadable_exclusions: Vec<RangeError>,
+}
+
+impl SpiderIPPoolSpec {
+    /// Reads what the pool offers; bad items are returned beside the good ones and never fail the whole.
+    #[must_use]
+    pub fn addresses(&self) -> PoolAddresses {
+        let (ips, unreadable_ips) = AddressSet::parse_lenient(&self.ips);
+        let (excluded, unreadable_exclusions) = AddressSet::parse_lenient(&self.exclude_ips);
+        PoolAddresses {
+            offered: ips.difference(&excluded),
+            unreadable_ips,
+            unreadable_exclusions,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offer_is_the_union_of_ips_without_the_exclusions() {
+        let spec = SpiderIPPoolSpec {
+            ips: vec!["10.0.0.1-10.0.0.9".into(), "10.0.0.5-10.0.0.12".into()],
+            exclude_ips: vec!["10.0.0.3".into()],
+            ..SpiderIPPoolSpec::default()
+        };
+        assert_eq!(
+            spec.addresses().offered.to_strings(),
+            ["10.0.0.1-10.0.0.2", "10.0.0.4-10.0.0.12"]
+        );
+    }
+
+    #[test]
+    fn a_reversed_ipv6_range_is_reported_and_the_rest_stays() {
+        let spec = SpiderIPPoolSpec {
+            ips: vec!["2001:db8::9-2001:db8::1".into(), "2001:db8::20".into()],
+            ..SpiderIPPoolSpec::default()
+        };
+        let addresses = spec.addresses();
+        assert_eq!(addresses.offered.to_strings(), ["2001:db8::20"]);
+        assert_eq!(
+            addresses.unreadable_ips,
+            [RangeError::Reversed {
+                text: "2001:db8::9-2001:db8::1".into()
+            }]
+        );
+    }
+
+    #[test]
+    fn an_exclusion_that_cannot_be_read_is_told_apart() {
+        let spec = SpiderIPPoolSpec {
+            ips: vec!["2001:db8::1-2001:db8::9".into()],
+            exclude_ips: vec!["2001:db8::5-2001:db8::2".into()],
+            ..SpiderIPPoolSpec::default()
+        };
+        assert_eq!(spec.addresses().unreadable_exclusions.len(), 1);
+    }
+
+    #[test]
+    fn a_pool_without_spec_can_be_read() {
+        let pool: SpiderIPPool = serde_json::from_str(r#"{"metadata": {"name": "empty"}}"#).unwrap();
+        assert_eq!(pool.spec, SpiderIPPoolSpec::default());
+    }
+}

@@ -1,0 +1,86 @@
+//! `testbed`: brings the local world up, runs a command in it, takes it down.
+
+mod licences;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use testbed::Programs;
+
+const EXAMPLES: &str = "\
+Examples:
+  testbed ensure                         fetch or build all that is needed, once (about 6 minutes)
+  testbed up                             a control plane until Ctrl-C; prints the line that sets KUBECONFIG
+  testbed up --dir /tmp/a & testbed up --dir /tmp/b &    two side by side
+  testbed down --dir /tmp/a              end the one that runs there
+  testbed run -- kubectl get nodes       a control plane for the time of one command
+  testbed run -- cargo test -p api       one control plane shared by all tests of the command
+  testbed licences                       check the licence and the source of every dependency against deny.toml
+
+Environment:
+  SPIDERPOOL_TESTBED_CACHE   where built programs are kept (default: ~/.cache/spiderpool-testbed)
+  KUBEBUILDER_ASSETS         a folder with programs to use as they are, before those on PATH";
+
+/// A real Kubernetes control plane on this machine, for tests and demos.
+#[derive(Parser)]
+#[command(after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Fetches or builds every program that the testbed needs.
+    Ensure,
+    /// Brings a control plane up and stays until Ctrl-C, SIGTERM or `testbed down`.
+    Up {
+        /// The folder for its kubeconfig, data and logs; must not exist or be empty, and is removed at the end.
+        #[arg(long, default_value = ".testbed")]
+        dir: PathBuf,
+    },
+    /// Ends the control plane that runs in a folder, and removes the folder. Done already is fine.
+    Down {
+        /// The folder that `up` was given.
+        #[arg(long, default_value = ".testbed")]
+        dir: PathBuf,
+    },
+    /// Brings a control plane up, runs a command with KUBECONFIG set, takes it down; exits with the command's status.
+    Run {
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Checks the licence and the source of every dependency against deny.toml.
+    Licences {
+        /// The folder of the workspace.
+        #[arg(long, default_value = ".")]
+        workspace: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let result = match command {
+        Task::Ensure => ensure(),
+        Task::Up { dir } => up::up(&dir),
+        Task::Down { dir } => up::down(&dir),
+        Task::Run { command } => up::run(&command),
+        Task::Licences { workspace } => licences::check(&workspace),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("testbed: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn ensure() -> anyhow::Result<ExitCode> {
+    let programs = Programs::ensure().context("cannot bring what the testbed needs")?;
+    for (name, path) in programs.paths() {
+        println!("{name:<24} {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -3,7 +3,7 @@
 mod build;
 mod entry;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Claim, InstanceId, Inventory, Node, ProviderName, Scope};
 use providers::{Error, Path, Problem, Provider};
@@ -11,7 +11,7 @@ use providers::{Error, Path, Problem, Provider};
 pub use entry::{Entry, Nodes};
 
 /// The nodes and NICs that a person wrote down. Asks nobody: what the configuration says is complete and never fails.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Static {
     name: ProviderName,
     inventory: Inventory,
@@ -44,7 +44,7 @@ impl Provider for Static {
 
     async fn describe(&self, instances: &BTreeSet<InstanceId>) -> Result<Inventory, Error> {
         let known = |id: &InstanceId| self.inventory.instances.get(id).map(|nics| (id.clone(), nics.clone()));
-        let found: std::collections::BTreeMap<_, _> = instances.iter().filter_map(known).collect();
+        let found: BTreeMap<_, _> = instances.iter().filter_map(known).collect();
         let used: BTreeSet<_> = found.values().flatten().map(|nic| &nic.subnet).collect();
         let subnets = self.inventory.subnets.iter().filter(|(id, _)| used.contains(id));
         let subnets = subnets.map(|(id, subnet)| (id.clone(), subnet.clone())).collect();

@@ -1,0 +1,100 @@
+//! Configurations that are accepted, and what comes out of them.
+
+use std::time::Duration;
+
+use config::{Config, Share};
+use providers::Provider;
+
+const RACK: &str = r#"
+providers:
+  - name: rack
+    type: static
+    nodes:
+      node-a:
+        - {interface: eth0, subnet: 192.0.2.0/24, gateway: 192.0.2.1, ips: ["192.0.2.10-192.0.2.19"]}
+"#;
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "cloud.yaml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = parse(RACK);
+    assert_eq!(config.resync, Duration::from_secs(60));
+    assert_eq!(config.join_window, Duration::from_millis(500));
+    assert_eq!(config.max_removal, Share::QUARTER);
+    assert!(config.node_selector.is_empty());
+    let rack = &config.providers[0];
+    assert_eq!(rack.name.as_str(), "rack");
+    assert_eq!(rack.settings.kind(), "static");
+    assert_eq!(rack.multus.render("eth0").unwrap().to_string(), "kube-system/ipvlan-eth0");
+    assert!(rack.default && !rack.enable_coordinator);
+}
+
+#[test]
+fn what_is_given_is_taken() {
+    let config = parse(&format!(
+        "resync: 1m30s\njoinWindow: 0s\nnodeSelector: pool=cloud,!virtual\nremoval: {{maxShare: 10%}}\n{RACK}    \
+         multusName: net/{{interface}}\n    default: false\n    enableCoordinator: true\n"
+    ));
+    assert_eq!(config.resync, Duration::from_secs(90));
+    assert_eq!(config.join_window, Duration::ZERO);
+    assert_eq!(config.max_removal.to_string(), "10%");
+    assert_eq!(config.node_selector.to_string(), "pool=cloud,!virtual");
+    let rack = &config.providers[0];
+    assert_eq!(rack.multus.render("eth1").unwrap().to_string(), "net/eth1");
+    assert!(!rack.default && rack.enable_coordinator);
+}
+
+#[tokio::test]
+async fn a_static_provider_opens_and_lists_what_the_file_says() {
+    let clouds = parse(RACK).open().unwrap();
+    let inventory = clouds[0].list().await.unwrap();
+    assert_eq!(clouds[0].name().as_str(), "rack");
+    assert_eq!(inventory.instances[&"node-a".into()][0].addresses.to_string(), "192.0.2.10-192.0.2.19");
+}
+
+#[test]
+fn a_file_is_read_from_disk() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), RACK).unwrap();
+    assert_eq!(Config::read(file.path()).unwrap(), parse(RACK));
+}
+
+#[cfg(feature = "aliyun")]
+#[test]
+fn the_contracts_example_is_accepted_as_it_is_written() {
+    let config = parse(
+        r#"
+resync: 60s                          # how often the whole of each cloud's scope is listed; absence twice, one resync apart, is absence
+providers:
+  - name: hz                         # unique in the cluster; recorded on everything it creates
+    type: aliyun                     # aliyun | static (aws follows)
+    region: cn-hangzhou              # default: from metadata
+    vpcID: vpc-0abc                  # default: from metadata
+    endpoints: {ecs: "https://ecs.example", vpc: "https://vpc.example:8443", sts: "https://sts.example", metadata: "http://127.0.0.1:1"}
+    interfaceName: "eth{index}"      # index 0 is the primary NIC
+    multusName: "kube-system/ipvlan-{interface}"
+  - name: rack
+    type: static
+    nodes:
+      node-a: [{interface: eth0, subnet: 192.0.2.0/24, gateway: 192.0.2.1, ips: ["192.0.2.10-192.0.2.19"]}]
+"#,
+    );
+    let [hz, rack] = config.providers.as_slice() else { panic!("two providers, not {:?}", config.providers) };
+    assert_eq!((hz.settings.kind(), rack.settings.kind()), ("aliyun", "static"));
+    let config::Settings::Aliyun(aliyun) = &hz.settings else { panic!("{:?}", hz.settings) };
+    assert_eq!(aliyun.region.as_deref(), Some("cn-hangzhou"));
+    assert_eq!(aliyun.vpc_id.as_deref(), Some("vpc-0abc"));
+    assert_eq!(aliyun.endpoints.vpc.as_ref().unwrap().to_string(), "https://vpc.example:8443");
+}
+
+#[cfg(feature = "aliyun")]
+#[test]
+fn an_aliyun_provider_needs_no_more_than_a_name() {
+    let config = parse("providers: [{name: hz, type: aliyun, unmanagedTag: {key: mine, value: ''}}]");
+    let config::Settings::Aliyun(aliyun) = &config.providers[0].settings else { panic!("{config:?}") };
+    assert_eq!((&aliyun.region, &aliyun.endpoints.ecs), (&None, &None));
+    assert_eq!(aliyun.unmanaged_tag.to_string(), "mine=");
+}

@@ -123,11 +123,15 @@ pub fn pool_name(node: &str, interface: &str, nic: &NicId, subnet: IpNet) -> Str
         identity.update(part.as_bytes());
         identity.update([0]);
     }
-    let hash = identity.finalize().iter().take(4).fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let hash = identity
+        .finalize()
+        .iter()
+        .take(4)
+        .fold(String::new(), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
     let mut readable: String = format!("{node}-{interface}")
         .to_lowercase()
         .chars()
@@ -135,7 +139,11 @@ pub fn pool_name(node: &str, interface: &str, nic: &NicId, subnet: IpNet) -> Str
         .take(READABLE)
         .collect();
     readable.truncate(readable.trim_end_matches('-').len());
-    format!("{}-{}-{hash}", readable.trim_start_matches('-'), Family::of(subnet.addr()))
+    format!(
+        "{}-{}-{hash}",
+        readable.trim_start_matches('-'),
+        Family::of(subnet.addr())
+    )
 }
 
 #[cfg(test)]
@@ -165,7 +173,10 @@ mod tests {
         assert_ne!(pools[0], pools[1]);
         for pool in pools {
             assert!(pool.len() <= 253, "{pool}");
-            assert!(pool.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
+            assert!(
+                pool.chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            );
         }
     }
 

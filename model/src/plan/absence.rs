@@ -26,7 +26,13 @@ struct Absence {
 impl Memory {
     /// Notes that a reading which began at `at` misses exactly `missing` of a pool, and returns the addresses that a
     /// reading at least `resync` earlier missed too.
-    pub(super) fn miss(&mut self, pool: &str, missing: &AddressSet, at: Moment, resync: Duration) -> AddressSet {
+    pub(super) fn miss(
+        &mut self,
+        pool: &str,
+        missing: &AddressSet,
+        at: Moment,
+        resync: Duration,
+    ) -> AddressSet {
         if missing.is_empty() {
             self.absences.remove(pool);
             return AddressSet::new();
@@ -41,7 +47,10 @@ impl Memory {
         if !fresh.is_empty() {
             absence.since.push((fresh, at));
         }
-        let twice = absence.since.iter().filter(|(_, first)| first.after(resync) <= at);
+        let twice = absence
+            .since
+            .iter()
+            .filter(|(_, first)| first.after(resync) <= at);
         twice.fold(AddressSet::new(), |sum, (set, _)| sum.union(set))
     }
 
@@ -88,6 +97,9 @@ mod tests {
         let mut memory = Memory::default();
         memory.miss("p", &set(&["10.0.0.5-10.0.0.6"]), at(0), RESYNC);
         memory.miss("p", &set(&["10.0.0.6"]), at(30), RESYNC);
-        assert_eq!(memory.miss("p", &set(&["10.0.0.5-10.0.0.6"]), at(61), RESYNC), set(&["10.0.0.6"]));
+        assert_eq!(
+            memory.miss("p", &set(&["10.0.0.5-10.0.0.6"]), at(61), RESYNC),
+            set(&["10.0.0.6"])
+        );
     }
 }

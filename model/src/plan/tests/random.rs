@@ -40,6 +40,7 @@ fn event() -> impl Strategy<Value = Event> {
         any::<u8>().prop_map(Event::Pass),
         Just(Event::Pass(0)),
         Just(Event::Pass(0)),
+        (any::<usize>(), any::<usize>(), any::<u8>()).prop_map(|(n, m, a)| Event::Move(n, m, a)),
     ]
 }
 
@@ -51,6 +52,22 @@ fn nic(n: usize) -> String {
 
 fn address(a: u8) -> String {
     format!("172.31.201.{}", a % 24)
+}
+
+/// One of the addresses in a set, chosen by number; what is empty gives an address that is nowhere.
+fn one_of(set: &AddressSet, number: u8) -> String {
+    let all: Vec<_> = set
+        .of(Family::V4)
+        .ranges()
+        .iter()
+        .flat_map(|range| {
+            (crate::address::number(range.first())..=crate::address::number(range.last())).collect::<Vec<_>>()
+        })
+        .collect();
+    let chosen = all
+        .get(usize::from(number) % all.len().max(1))
+        .and_then(|n| Family::V4.address(*n));
+    chosen.map_or_else(|| "172.31.207.1".to_owned(), |address| address.to_string())
 }
 
 /// The pods of the history: each holds an address, whatever the pools say later.
@@ -68,17 +85,21 @@ fn play(world: &mut World, pods: &mut Pods, event: &Event) {
                 world.give(&nic(*n), &address(*a));
             }
         }
-        Event::Take(n, a) => world.take(&nic(*n), &address(*a)),
+        Event::Take(n, a) => {
+            let address = one_of(&world.nic(&nic(*n)).addresses, *a);
+            world.take(&nic(*n), &address);
+        }
         Event::Move(n, m, a) => {
-            if world.nic(&nic(*n)).addresses.intersects(&set(&address(*a))) {
-                world.take(&nic(*n), &address(*a));
-                world.give(&nic(*m), &address(*a));
+            let address = one_of(&world.nic(&nic(*n)).addresses, *a);
+            if world.nic(&nic(*n)).addresses.intersects(&set(&address)) {
+                world.take(&nic(*n), &address);
+                world.give(&nic(*m), &address);
             }
         }
         Event::Read => world.read(),
         Event::Fail => world.reading().fail("broken".into(), Failure::Passing),
         Event::Allocate(n, a) => {
-            let (nic, address) = (nic(*n), address(*a));
+            let (nic, address) = (nic(*n), one_of(&world.offered(&nic(*n)), *a));
             let there = world.nodes.contains_key(&format!("n{}", n % NODES));
             let held = pods.contains_key(&address);
             if there && !held && world.offered(&nic).intersects(&set(&address)) {
@@ -101,7 +122,10 @@ fn play(world: &mut World, pods: &mut Pods, event: &Event) {
             let mut write = 0u32;
             let before = world.pools.clone();
             let failed = world.readings.values().any(|reading| reading.failure().is_some());
-            let gone: Vec<_> = before.values().filter(|p| !world.nodes.contains_key(&spec(p).node)).collect();
+            let gone: Vec<_> = before
+                .values()
+                .filter(|p| !world.nodes.contains_key(&spec(p).node))
+                .collect();
             let gone: Vec<_> = gone.into_iter().map(|p| p.name.clone()).collect();
             world.pass_with(|_: &Change| {
                 write += 1;
@@ -112,7 +136,10 @@ fn play(world: &mut World, pods: &mut Pods, event: &Event) {
                 for (name, pool) in &before {
                     let after = world.pools.get(name).map(|p| p.ips.clone()).unwrap_or_default();
                     let lost = pool.ips.difference(&after);
-                    assert!(gone.contains(name) || !lost.intersects(&pool.allocated), "{name} lost {lost}");
+                    assert!(
+                        gone.contains(name) || !lost.intersects(&pool.allocated),
+                        "{name} lost {lost}"
+                    );
                 }
             }
         }
@@ -123,12 +150,22 @@ fn check(world: &World, pods: &Pods) {
     let mut seen = AddressSet::new();
     for pool in world.pools.values() {
         assert!(matches!(pool.owner, Owner::Ours(..)));
-        assert!(!seen.intersects(&pool.ips), "{} is in two pools", seen.intersection(&pool.ips));
+        assert!(
+            !seen.intersects(&pool.ips),
+            "{} is in two pools",
+            seen.intersection(&pool.ips)
+        );
         seen = seen.union(&pool.ips);
-        assert!(!pool.ips.contains("172.31.200.0".parse().unwrap()), "a primary address is in a pool");
+        assert!(
+            !pool.ips.contains("172.31.200.0".parse().unwrap()),
+            "a primary address is in a pool"
+        );
     }
     for (address, nic) in pods {
-        assert!(world.ips(nic).intersects(&set(address)), "{address} left the pool of {nic} under its pod");
+        assert!(
+            world.ips(nic).intersects(&set(address)),
+            "{address} left the pool of {nic} under its pod"
+        );
     }
 }
 

@@ -73,6 +73,7 @@ impl Cluster {
     }
 
     /// The administrator's kubeconfig. It verifies the server and may do everything.
+    #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
@@ -83,6 +84,7 @@ impl Cluster {
     }
 
     /// The address of the API server, `https://127.0.0.1:port`.
+    #[must_use]
     pub fn server(&self) -> &str {
         &self.server
     }
@@ -141,7 +143,9 @@ impl Cluster {
         let output = thread::scope(|scope| {
             scope.spawn(|| {
                 // A kubectl that fails early does not read on; its exit status tells why.
-                stdin.map(|mut stdin| drop(stdin.write_all(input.as_bytes())));
+                if let Some(mut stdin) = stdin {
+                    drop(stdin.write_all(input.as_bytes()));
+                }
             });
             child.wait_with_output()
         });

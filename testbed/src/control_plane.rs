@@ -16,7 +16,7 @@ use crate::progress::say;
 use crate::scratch::Scratch;
 
 /// A busy machine of two cores has been seen to need 20 s for what takes 3 s on an idle one.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Another process can take a port between our choice and its use.
 const TRIES: u32 = 3;
 
@@ -59,7 +59,7 @@ impl ControlPlane {
                 Err(Error::Ended { tail, .. })
                     if tries < TRIES && tail.contains("address already in use") =>
                 {
-                    tries += 1
+                    tries += 1;
                 }
                 result => return result,
             }
@@ -128,11 +128,13 @@ impl ControlPlane {
     }
 
     /// The folder with its kubeconfig and the log of each part.
+    #[must_use]
     pub fn folder(&self) -> &Path {
         self.scratch.path()
     }
 
     /// The process ids of its parts, by name.
+    #[must_use]
     pub fn processes(&self) -> [(&'static str, u32); 4] {
         let Self {
             cluster: _,
@@ -183,8 +185,8 @@ struct Ports {
 impl Ports {
     /// Chooses ports that are free now; all are held until all are chosen, so no two are the same.
     fn choose() -> std::io::Result<Self> {
-        let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let held = [hold()?, hold()?, hold()?, hold()?, hold()?];
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let held = [free()?, free()?, free()?, free()?, free()?];
         let [etcd, peer, api, manager, scheduler] =
             held.map(|socket| socket.local_addr().map(|address| address.port()));
         Ok(Self {

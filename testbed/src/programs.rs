@@ -57,6 +57,7 @@ impl Programs {
     }
 
     /// The path of each program, by name.
+    #[must_use]
     pub fn paths(&self) -> [(&'static str, &Path); 5] {
         let Self {
             etcd,

@@ -1,7 +1,7 @@
 //! A folder that is gone when its owner is, however the owner ends.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use crate::error::Error;
 const LOCK: &str = "owner.lock";
 const PREFIX: &str = "spiderpool-testbed-";
 /// A folder younger than this may not have its lock yet.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 
 /// A folder for keys, data and logs, readable by this user only, removed on drop and after a crash.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ impl Scratch {
         sweep(&parent);
         let path = tempfile::Builder::new()
             .prefix(PREFIX)
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .map_err(Error::file("create a folder in", &parent))?
             .keep();

@@ -21,6 +21,7 @@ pub const SHARED_KUBECONFIG: &str = "TESTBED_KUBECONFIG";
     clippy::panic,
     reason = "a test without its cluster can only fail, and must say why"
 )]
+#[must_use]
 pub fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Result<Shared, Error>> = OnceLock::new();
     match SHARED.get_or_init(bring_up) {
@@ -31,6 +32,7 @@ pub fn shared() -> &'static Cluster {
 }
 
 /// Returns `prefix` with a suffix that no other test of this machine gets.
+#[must_use]
 pub fn unique(prefix: &str) -> String {
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

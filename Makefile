@@ -1,0 +1,72 @@
+# The commands of everyday work. Each brings what it needs the first time, says what it is doing, and is quick the second time.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TESTBED := $(CARGO) run --quiet -p testbed --
+# What users install; the rest of the workspace's binaries are tools of this repository.
+PRODUCTS := $(patsubst %,-p %,controller ctl)
+
+# Adds up what each test program says, and fails when none ran.
+define TOTAL
+/^test result:/ { for (i = 2; i <= NF; i++) { \
+    if ($$i ~ /^passed/) passed += $$(i-1); if ($$i ~ /^failed/) failed += $$(i-1); if ($$i ~ /^ignored/) skipped += $$(i-1) } } \
+END { \
+    if (passed + failed == 0) { print "no test ran" > "/dev/stderr"; exit 1 } \
+    printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }
+endef
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: needs-cargo ## Build the release binaries, under their product names in target/release
+	$(CARGO) build --locked --release $(PRODUCTS)
+
+.PHONY: test
+test: ensure ## Run every test, the ones on a real control plane too; ends with the total
+	@echo "== building the tests"
+	@$(CARGO) test --workspace --locked --no-run
+	@echo "== running the tests, on one control plane that they share"
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; \
+	$(TESTBED) run -- $(CARGO) test --workspace --locked --no-fail-fast 2>&1 | tee "$$log" || status=$$?; \
+	awk '$(TOTAL)' "$$log" || status=1; exit $$status
+
+.PHONY: demo
+demo: ensure ## Show the main job: a simulated VPC's NICs become pools on a real API server
+	@$(CARGO) build --locked $(PRODUCTS)
+	@$(TESTBED) demo
+
+.PHONY: bench
+bench: ensure ## Measure what docs/performance.md states
+	@$(TESTBED) run -- $(CARGO) bench --workspace --locked
+
+.PHONY: ensure
+ensure: needs-cargo ## Fetch or build what the tests and the demo need (about 6 minutes, once)
+	@$(CARGO) build --locked -p testbed
+	@$(TESTBED) ensure
+
+.PHONY: fmt
+fmt: needs-cargo ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: lint
+lint: needs-cargo licences ## Check format, lints and licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: licences
+licences: needs-cargo ## Check licence, source and double versions of every dependency against deny.toml
+	$(TESTBED) licences
+
+.PHONY: crds
+crds: needs-cargo ## Write the CRDs of the chart from the types in api/
+	$(CARGO) run --quiet -p api --bin crdgen
+
+.PHONY: needs-cargo
+needs-cargo:
+	@command -v $(CARGO) > /dev/null || { echo "cargo is missing: install Rust 1.95 or newer, then try again" >&2; exit 1; }
+	@command -v cc > /dev/null || { echo "cc is missing: install Debian's build-essential, then try again" >&2; exit 1; }

@@ -120,7 +120,11 @@ clouds! {
 fn foreign_keys(section: &Section<'_>, keys: &[&str]) -> Vec<Problem> {
     let file::Provider { kind, .. } = section.given;
     let known: Vec<&str> = file::Provider::COMMON.iter().chain(keys).copied().collect();
-    let foreign = section.given.special_keys().into_iter().filter(|key| !keys.contains(key));
+    let foreign = section
+        .given
+        .special_keys()
+        .into_iter()
+        .filter(|key| !keys.contains(key));
     foreign
         .map(|key| {
             let message = format!("type {kind} has no such key. It knows {}", known.join(", "));

@@ -78,6 +78,9 @@ impl Config {
     /// # Errors
     /// The first that cannot be opened: a broken TLS set-up, for example.
     pub fn open(&self) -> Result<Vec<Cloud>, providers::Error> {
-        self.providers.iter().map(|provider| Cloud::open(&provider.settings)).collect()
+        self.providers
+            .iter()
+            .map(|provider| Cloud::open(&provider.settings))
+            .collect()
     }
 }

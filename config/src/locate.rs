@@ -43,7 +43,10 @@ impl Places {
                 None => break,
             }
         }
-        Some(Place { line: at.referenced.line(), column: at.referenced.column() })
+        Some(Place {
+            line: at.referenced.line(),
+            column: at.referenced.column(),
+        })
     }
 }
 

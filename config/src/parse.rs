@@ -30,8 +30,13 @@ impl Config {
     /// A file that is missing or unreadable, or everything that is wrong in its text.
     pub fn read(path: &std::path::Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
-            _ => Error::Unreadable { path: path.to_owned(), source },
+            ErrorKind::NotFound => Error::Missing {
+                path: path.to_owned(),
+            },
+            _ => Error::Unreadable {
+                path: path.to_owned(),
+                source,
+            },
         })?;
         Self::parse(&text, &path.display().to_string())
     }
@@ -46,8 +51,9 @@ impl Config {
             strict_booleans: true,
             with_snippet: false,
         };
-        let file = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| Error::Wrong { mistakes: vec![misshapen(&error, origin)] })?;
+        let file = serde_saphyr::from_str_with_options(text, options).map_err(|error| Error::Wrong {
+            mistakes: vec![misshapen(&error, origin)],
+        })?;
         check(file).map_err(|problems| {
             let places = Places::of(text);
             let mut mistakes: Vec<Mistake> = problems
@@ -81,6 +87,7 @@ fn misshapen(error: &serde_saphyr::Error, origin: &str) -> Mistake {
             }
         }
         serde_saphyr::Error::SerdeMissingField { field, .. } => format!("key {field:?} is missing here"),
+        serde_saphyr::Error::Eof { .. } => "the file ends here, and \"providers\" is missing".to_owned(),
         other => UserMessageFormatter.format_message(other).into_owned(),
     };
     Mistake {
@@ -94,7 +101,13 @@ fn misshapen(error: &serde_saphyr::Error, origin: &str) -> Mistake {
 /// Returns the known word that `word` is most likely a slip of: at most two edits, letter case not counted.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |key: &str| edits(&word.to_lowercase(), &key.to_lowercase());
-    known.iter().copied().map(|key| (distance(key), key)).filter(|(edits, _)| *edits <= 2).min().map(|(_, key)| key)
+    known
+        .iter()
+        .copied()
+        .map(|key| (distance(key), key))
+        .filter(|(edits, _)| *edits <= 2)
+        .min()
+        .map(|(_, key)| key)
 }
 
 /// Counts the letters to insert, drop or replace between two words (Levenshtein).
@@ -128,11 +141,23 @@ where
 }
 
 fn check(file: file::File) -> Result<Config, Vec<Problem>> {
-    let file::File { resync, join_window, node_selector, removal, providers } = file;
+    let file::File {
+        resync,
+        join_window,
+        node_selector,
+        removal,
+        providers,
+    } = file;
     let (top, mut problems) = (Path::default(), Vec::new());
     let share = removal.and_then(|removal| removal.max_share);
     let config = Config {
-        resync: within(resync.as_ref(), RESYNC, RESYNC_MIN..=Duration::MAX, top.key("resync"), &mut problems),
+        resync: within(
+            resync.as_ref(),
+            RESYNC,
+            RESYNC_MIN..=Duration::MAX,
+            top.key("resync"),
+            &mut problems,
+        ),
         join_window: within(
             join_window.as_ref(),
             JOIN_WINDOW,
@@ -146,10 +171,19 @@ fn check(file: file::File) -> Result<Config, Vec<Problem>> {
             top.key("nodeSelector"),
             &mut problems,
         ),
-        max_removal: value(share.as_ref(), Share::QUARTER, top.key("removal").key("maxShare"), &mut problems),
+        max_removal: value(
+            share.as_ref(),
+            Share::QUARTER,
+            top.key("removal").key("maxShare"),
+            &mut problems,
+        ),
         providers: check_providers(&providers, &top.key("providers"), &mut problems),
     };
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(problems)
+    }
 }
 
 fn within(
@@ -162,7 +196,9 @@ fn within(
     let Some(text) = text else { return default };
     let message = match values::duration(text) {
         Ok(duration) if bounds.contains(&duration) => return duration,
-        Ok(duration) if duration < *bounds.start() => format!("{text} is too short, at least {:?}", bounds.start()),
+        Ok(duration) if duration < *bounds.start() => {
+            format!("{text} is too short, at least {:?}", bounds.start())
+        }
         Ok(_) => format!("{text} is too long, at most {:?}", bounds.end()),
         Err(message) => message,
     };
@@ -172,7 +208,10 @@ fn within(
 
 fn check_providers(providers: &[file::Provider], at: &Path, problems: &mut Vec<Problem>) -> Vec<Provider> {
     if providers.is_empty() {
-        problems.push(Problem::new(at.clone(), "the list is empty; at least one provider is needed"));
+        problems.push(Problem::new(
+            at.clone(),
+            "the list is empty; at least one provider is needed",
+        ));
     }
     let mut first: BTreeMap<&str, Path> = BTreeMap::new();
     let mut checked = Vec::new();
@@ -180,8 +219,9 @@ fn check_providers(providers: &[file::Provider], at: &Path, problems: &mut Vec<P
         let at = at.index(i);
         let name = provider.name.as_str();
         if !is_label(name) {
-            let message =
-                format!("{name:?} is not a name: lower-case letters, digits, and '-' inside, at most 63 bytes");
+            let message = format!(
+                "{name:?} is not a name: lower-case letters, digits, and '-' inside, at most 63 bytes"
+            );
             problems.push(Problem::new(at.key("name"), message));
         } else if let Some(other) = first.get(name) {
             let message = format!("{name:?} is the name of {other} too; names must differ");
@@ -194,8 +234,12 @@ fn check_providers(providers: &[file::Provider], at: &Path, problems: &mut Vec<P
 }
 
 fn check_provider(provider: &file::Provider, at: &Path, problems: &mut Vec<Problem>) -> Option<Provider> {
-    let multus =
-        value(provider.multus_name.as_ref(), model::MultusTemplate::default(), at.key("multusName"), problems);
+    let multus = value(
+        provider.multus_name.as_ref(),
+        model::MultusTemplate::default(),
+        at.key("multusName"),
+        problems,
+    );
     let interface = value(
         provider.interface_name.as_ref(),
         InterfaceTemplate::default(),
@@ -203,7 +247,12 @@ fn check_provider(provider: &file::Provider, at: &Path, problems: &mut Vec<Probl
         problems,
     );
     let name = ProviderName::from(provider.name.as_str());
-    let section = Section { name: &name, given: provider, multus: &multus, at };
+    let section = Section {
+        name: &name,
+        given: provider,
+        multus: &multus,
+        at,
+    };
     let settings = match Settings::check(&section) {
         Ok(settings) => settings,
         Err(more) => {
@@ -245,6 +294,9 @@ mod tests {
 
     #[test]
     fn edits_are_counted_both_ways() {
-        assert_eq!((edits("", "abc"), edits("abc", ""), edits("kitten", "sitting")), (3, 3, 3));
+        assert_eq!(
+            (edits("", "abc"), edits("abc", ""), edits("kitten", "sitting")),
+            (3, 3, 3)
+        );
     }
 }

@@ -56,7 +56,9 @@ impl fmt::Display for NodeSelector {
 
 /// A condition that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a label condition: write label=value, label!=value, label or !label, several with commas between")]
+#[error(
+    "{0:?} is not a label condition: write label=value, label!=value, label or !label, several with commas between"
+)]
 pub struct SelectorError(String);
 
 impl FromStr for NodeSelector {
@@ -66,7 +68,10 @@ impl FromStr for NodeSelector {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        text.split(',').map(|part| condition(part.trim())).collect::<Result<_, _>>().map(Self)
+        text.split(',')
+            .map(|part| condition(part.trim()))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -74,7 +79,11 @@ fn condition(text: &str) -> Result<Condition, SelectorError> {
     let error = || SelectorError(text.to_owned());
     let pair = |key: &str, value: &str| {
         let (key, value) = (key.trim(), value.trim());
-        if is_key(key) && is_value(value) { Ok((key.to_owned(), value.to_owned())) } else { Err(error()) }
+        if is_key(key) && is_value(value) {
+            Ok((key.to_owned(), value.to_owned()))
+        } else {
+            Err(error())
+        }
     };
     if let Some((key, value)) = text.split_once("!=") {
         return pair(key, value).map(|(key, value)| Condition::Differs(key, value));
@@ -93,7 +102,11 @@ fn is_key(text: &str) -> bool {
     match text.split_once('/') {
         Some((prefix, name)) => {
             let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-            !prefix.is_empty() && prefix.len() <= 253 && prefix.bytes().all(inside) && !name.is_empty() && is_value(name)
+            !prefix.is_empty()
+                && prefix.len() <= 253
+                && prefix.bytes().all(inside)
+                && !name.is_empty()
+                && is_value(name)
         }
         None => !text.is_empty() && is_value(text),
     }
@@ -112,7 +125,10 @@ mod tests {
     use super::*;
 
     fn selected(selector: &str, labels: &[(&str, &str)]) -> bool {
-        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let labels = labels
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         selector.parse::<NodeSelector>().unwrap().matches(&labels)
     }
 
@@ -137,12 +153,28 @@ mod tests {
     #[test]
     fn it_prints_as_the_api_server_reads_it() {
         let text = "node-role.kubernetes.io/x=,a == 1, b!=2 ,!c,d";
-        assert_eq!(text.parse::<NodeSelector>().unwrap().to_string(), "node-role.kubernetes.io/x=,a=1,b!=2,!c,d");
+        assert_eq!(
+            text.parse::<NodeSelector>().unwrap().to_string(),
+            "node-role.kubernetes.io/x=,a=1,b!=2,!c,d"
+        );
     }
 
     #[test]
     fn what_is_no_condition_is_refused() {
-        for text in ["a in (b,c)", "a=b=c", "=x", ",", "a,", "a b", "-a", "a/b/c=1", "/a", "a=-", "!", "Ä=1"] {
+        for text in [
+            "a in (b,c)",
+            "a=b=c",
+            "=x",
+            ",",
+            "a,",
+            "a b",
+            "-a",
+            "a/b/c=1",
+            "/a",
+            "a=-",
+            "!",
+            "Ä=1",
+        ] {
             assert!(text.parse::<NodeSelector>().is_err(), "{text:?}");
         }
     }

@@ -17,7 +17,9 @@ impl Share {
     pub fn of(self, whole: u128) -> u128 {
         // Divided first where the product would not fit: so large a whole loses nothing that matters.
         let percent = u128::from(self.0);
-        whole.checked_mul(percent).map_or_else(|| whole / 100 * percent, |product| product / 100)
+        whole
+            .checked_mul(percent)
+            .map_or_else(|| whole / 100 * percent, |product| product / 100)
     }
 }
 
@@ -64,7 +66,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             "" => return Err(format!("{text:?} has no unit; write {text}s, or use ms, m or h")),
             _ => return Err(error()),
         };
-        let part = number.parse().ok().and_then(|n: u64| n.checked_mul(millis)).ok_or_else(error)?;
+        let part = number
+            .parse()
+            .ok()
+            .and_then(|n: u64| n.checked_mul(millis))
+            .ok_or_else(error)?;
         sum = sum.checked_add(Duration::from_millis(part)).ok_or_else(error)?;
         rest = after;
     }
@@ -77,14 +83,31 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, millis) in [("500ms", 500), ("60s", 60_000), ("1m30s", 90_000), ("2h", 7_200_000), ("0s", 0)] {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("60s", 60_000),
+            ("1m30s", 90_000),
+            ("2h", 7_200_000),
+            ("0s", 0),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "60", "s", "-1s", "1.5s", "1 s", "1d", "1s2", "99999999999999999999s", "18446744073709551615h"] {
+        for text in [
+            "",
+            "60",
+            "s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "1d",
+            "1s2",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }
@@ -92,7 +115,10 @@ mod tests {
     #[test]
     fn a_share_rounds_down_and_never_overflows() {
         assert_eq!(Share::QUARTER.of(7), 1);
-        assert_eq!("100%".parse::<Share>().unwrap().of(u128::MAX), u128::MAX / 100 * 100);
+        assert_eq!(
+            "100%".parse::<Share>().unwrap().of(u128::MAX),
+            u128::MAX / 100 * 100
+        );
     }
 
     #[test]

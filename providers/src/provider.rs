@@ -26,5 +26,8 @@ pub trait Provider: Send + Sync {
 
     /// Reads some instances, for nodes that joined between two listings: as few calls as the cloud affords, shared by
     /// all of `instances`. One that the cloud positively does not know is absent from the reading, and not an error.
-    fn describe(&self, instances: &BTreeSet<InstanceId>) -> impl Future<Output = Result<Inventory, Error>> + Send;
+    fn describe(
+        &self,
+        instances: &BTreeSet<InstanceId>,
+    ) -> impl Future<Output = Result<Inventory, Error>> + Send;
 }

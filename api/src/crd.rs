@@ -5,7 +5,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
+use serde_json::Value;
 
+use crate::rules;
 use crate::{
     SpiderCoordinator, SpiderEndpoint, SpiderIPPool, SpiderMultusConfig, SpiderNode, SpiderReservedIP,
     SpiderSubnet,
@@ -24,11 +26,11 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         version.subresources = Some(CustomResourceSubresources::default());
     }
     [
-        SpiderIPPool::crd(),
-        SpiderSubnet::crd(),
+        with_root_rules(SpiderIPPool::crd(), rules::spec_stays()),
+        with_root_rules(SpiderSubnet::crd(), rules::spec_stays()),
         endpoint,
-        SpiderReservedIP::crd(),
-        SpiderCoordinator::crd(),
+        with_root_rules(SpiderReservedIP::crd(), rules::spec_stays()),
+        with_root_rules(SpiderCoordinator::crd(), rules::coordinator_root()),
         SpiderMultusConfig::crd(),
         SpiderNode::crd(),
     ]
@@ -65,6 +67,19 @@ fn upstream_shape(mut crd: CustomResourceDefinition) -> CustomResourceDefinition
         tidy(schema);
     }
     crd
+}
+
+/// Puts rules at the root, where kube's derive lets only schemas of its own macro have some.
+fn with_root_rules(mut crd: CustomResourceDefinition, rules: Value) -> CustomResourceDefinition {
+    for schema in root_schemas(&mut crd) {
+        schema.x_kubernetes_validations = serde_json::from_value(rules.clone()).ok();
+    }
+    crd
+}
+
+fn root_schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+    schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut())
 }
 
 /// Makes optional fields plain instead of nullable, and drops the integer formats that Kubernetes does not know.

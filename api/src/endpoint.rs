@@ -82,7 +82,7 @@ pub struct EndpointAllocation {
     /// The pod's node.
     pub node: String,
     /// One element a NIC.
-    #[schemars(length(max = 256))]
+    #[schemars(extend("maxItems" = 256))]
     pub ips: Vec<EndpointIp>,
 }
 

@@ -83,14 +83,14 @@ use crate::{rules, selector};
     )
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
-#[schemars(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = rules::address_spec()))]
 pub struct SpiderIPPoolSpec {
     /// 4 or 6; when missing, the family of `subnet`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = [4, 6]))]
+    #[schemars(schema_with = "rules::ip_version")]
     pub ip_version: Option<i64>,
     /// The subnet in CIDR form, without host bits. Immutable.
-    #[schemars(length(max = 49))]
+    #[schemars(schema_with = "rules::subnet")]
     pub subnet: String,
     /// The addresses: one address or one `first-last` an item, all inside `subnet`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -102,7 +102,7 @@ pub struct SpiderIPPoolSpec {
     pub exclude_ips: Vec<String>,
     /// The default gateway of the pods, inside `subnet` and not among the addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 45))]
+    #[schemars(schema_with = "rules::gateway")]
     pub gateway: Option<String>,
     /// Further routes of the pods; the default route is not allowed here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -118,7 +118,7 @@ pub struct SpiderIPPoolSpec {
     pub namespace_affinity: Option<LabelSelector>,
     /// Only these namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "rules::object_names")]
+    #[schemars(schema_with = "rules::names")]
     pub namespace_name: Vec<String>,
     /// Only nodes with these labels; ignored beside `nodeName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ pub struct SpiderIPPoolSpec {
     pub node_affinity: Option<LabelSelector>,
     /// Only these nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "rules::object_names")]
+    #[schemars(schema_with = "rules::node_names")]
     pub node_name: Vec<String>,
     /// Only NICs behind these NetworkAttachmentDefinitions: `namespace/name`, or `name` in Spiderpool's namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -19,6 +19,8 @@ pub const INTERFACE: &str = "cloud.spidernet.io/interface";
 /// The address family: [`family_value`].
 pub const FAMILY: &str = "cloud.spidernet.io/family";
 
+/// Annotation: the provider's exact name in the configuration.
+pub const PROVIDER_NAME: &str = "cloud.spidernet.io/provider";
 /// Annotation: the exact name of the node.
 pub const NODE_NAME: &str = "cloud.spidernet.io/node-name";
 /// Annotation: the UID of the node that the object was made for; another UID is another node under the same name.
@@ -33,6 +35,10 @@ pub const MAC: &str = "cloud.spidernet.io/mac";
 pub const SUBNET: &str = "cloud.spidernet.io/subnet";
 /// Annotation: which source showed the addresses.
 pub const SOURCE: &str = "cloud.spidernet.io/source";
+
+/// Annotation: the addresses of `excludeIPs` that the controller excluded itself, because a complete reading no longer
+/// showed them; the rest of `excludeIPs` is people's.
+pub const DENIED: &str = "cloud.spidernet.io/denied";
 
 /// Upstream's finalizer on pools, subnets, endpoints and coordinators.
 pub const FINALIZER: &str = "spiderpool.spidernet.io";

@@ -13,11 +13,13 @@ pub mod labels;
 mod multus_config;
 mod node;
 mod optional_spec;
+pub mod render;
 mod reserved_ip;
 mod route;
 mod rules;
 mod selector;
 mod subnet;
+pub mod view;
 
 pub use allocation::{Allocation, AllocationsError, allocations, allocations_text};
 pub use coordinator::{

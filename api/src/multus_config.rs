@@ -23,7 +23,7 @@ use crate::rules;
     doc = "SpiderMultusConfig describes one NetworkAttachmentDefinition."
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
-#[schemars(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = rules::networks_spec()))]
 pub struct SpiderMultusConfigSpec {
     /// The kind of the main CNI plugin; exactly the block of that kind is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]

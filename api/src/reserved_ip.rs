@@ -27,11 +27,11 @@ use crate::rules;
     )
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
-#[schemars(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = rules::reserved_spec()))]
 pub struct SpiderReservedIPSpec {
     /// 4 or 6; when missing, the family of the first item. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = [4, 6]))]
+    #[schemars(schema_with = "rules::ip_version")]
     pub ip_version: Option<i64>,
     /// The addresses: one address or one `first-last` an item, all of one family.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,65 +1,35 @@
-//! The CEL rules and the bounds that make them affordable: each message names the field and the reason.
+//! The CEL rules, and the bounds that make them affordable. Each message names the field and the reason.
+//!
+//! They run in the API server from Kubernetes 1.31 on (`ip()` and `cidr()`, but none of the list functions of 1.34). What
+//! did not change is not judged again on update, so an object that an older release let in can still get a status or
+//! lose its finalizer.
 
-use schemars::{Schema, SchemaGenerator, json_schema};
+mod addresses;
+mod coordinator;
+mod networks;
+
+pub(crate) use addresses::{
+    address_spec, gateway, ip_version, ipv4_cidr, ipv6_cidr, multus_names, names, node_names, ranges, reserved_spec,
+    routes, subnet,
+};
+pub(crate) use coordinator::{coordinator_root, destinations, ipv4_or_empty, mac_prefix, policy_routes};
+pub(crate) use networks::{
+    ib_sriov, ipoib, json_object, json_objects, masters, masters_config, networks_spec, ovs, sriov, trunks, vlan_config,
+};
+
 use serde_json::{Value, json};
 
-pub(crate) fn ranges(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": {"type": "string", "maxLength": 79}, "maxItems": 4096, "x-kubernetes-list-type": "set"})
+/// The rule of a kind whose immutable fields must not be lost with the whole `spec`.
+pub(crate) fn spec_stays() -> Value {
+    json!([rule_at(".spec", "!has(oldSelf.spec) || has(self.spec)", "spec cannot be removed")])
 }
-pub(crate) fn routes(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "maxItems": 512, "items": generator.subschema_for::<crate::Route>(), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["dst"]})
+
+/// A rule whose message is a fixed text.
+fn rule(rule: impl Into<String>, message: &str) -> Value {
+    json!({"rule": rule.into(), "message": message})
 }
-pub(crate) fn policy_routes(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "maxItems": 512, "items": generator.subschema_for::<crate::Route>()})
-}
-pub(crate) fn object_names(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": {"type": "string"}})
-}
-pub(crate) fn multus_names(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": {"type": "string"}})
-}
-pub(crate) fn destinations(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": {"type": "string"}})
-}
-pub(crate) fn masters(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": {"type": "string"}})
-}
-pub(crate) fn trunks(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "maxItems": 4096, "items": generator.subschema_for::<crate::OvsTrunk>()})
-}
-pub(crate) fn json_objects(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": {"type": "string"}})
-}
-pub(crate) fn json_object(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string"})
-}
-pub(crate) fn mac_prefix(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string"})
-}
-pub(crate) fn ipv4_or_empty(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string"})
-}
-pub(crate) fn ipv4_cidr(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string"})
-}
-pub(crate) fn ipv6_cidr(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string"})
-}
-pub(crate) fn masters_config() -> Value {
-    json!([])
-}
-pub(crate) fn vlan_config() -> Value {
-    json!([])
-}
-pub(crate) fn sriov() -> Value {
-    json!([])
-}
-pub(crate) fn ib_sriov() -> Value {
-    json!([])
-}
-pub(crate) fn ipoib() -> Value {
-    json!([])
-}
-pub(crate) fn ovs() -> Value {
-    json!([])
+
+/// A rule on an object that blames one of its fields.
+fn rule_at(field: &str, rule: impl Into<String>, message: &str) -> Value {
+    json!({"rule": rule.into(), "message": message, "fieldPath": field})
 }

@@ -47,14 +47,14 @@ use crate::rules;
     )
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
-#[schemars(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = rules::address_spec()))]
 pub struct SpiderSubnetSpec {
     /// 4 or 6; when missing, the family of `subnet`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = [4, 6]))]
+    #[schemars(schema_with = "rules::ip_version")]
     pub ip_version: Option<i64>,
     /// The subnet in CIDR form, without host bits. Immutable.
-    #[schemars(length(max = 49))]
+    #[schemars(schema_with = "rules::subnet")]
     pub subnet: String,
     /// The addresses: one address or one `first-last` an item, all inside `subnet`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -66,7 +66,7 @@ pub struct SpiderSubnetSpec {
     pub exclude_ips: Vec<String>,
     /// The gateway that pools without one inherit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 45))]
+    #[schemars(schema_with = "rules::gateway")]
     pub gateway: Option<String>,
     /// The routes that pools without any inherit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -23,8 +23,8 @@ pub(crate) fn up(dir: &Path) -> anyhow::Result<ExitCode> {
         print_export(&fs::canonicalize(dir)?.join("kubeconfig"));
         return Ok(ExitCode::SUCCESS);
     }
+    let mut plane = ControlPlane::start_in(dir)?;
     listening(async |signals| {
-        let mut plane = ControlPlane::start_in(dir)?;
         eprintln!(
             "testbed: Ctrl-C or `testbed down --dir {}` ends it; logs are in {}",
             dir.display(),
@@ -69,22 +69,14 @@ pub(crate) fn down(dir: &Path) -> anyhow::Result<ExitCode> {
 
 /// Brings a control plane up for the time of one command, and returns the command's status.
 pub(crate) fn run(command: &[String]) -> anyhow::Result<ExitCode> {
-    let [program, args @ ..] = command else {
-        bail!("no command given")
-    };
+    let [program, args @ ..] = command else { bail!("no command given") };
+    let plane = ControlPlane::start()?;
     listening(async |signals| {
-        let plane = ControlPlane::start()?;
         let mut child = Command::new(program);
-        child
-            .args(args)
-            .env("KUBECONFIG", plane.kubeconfig())
-            .env(SHARED_KUBECONFIG, plane.kubeconfig());
+        child.args(args).env("KUBECONFIG", plane.kubeconfig()).env(SHARED_KUBECONFIG, plane.kubeconfig());
         let child = spawn_tied(child, Signal::TERM).with_context(|| format!("cannot start {program}"))?;
         let status = attend(child, signals).await?;
-        let code = status
-            .code()
-            .or_else(|| Some(128 + status.signal()?))
-            .unwrap_or(1);
+        let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(1);
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
     })
 }
@@ -114,11 +106,7 @@ struct Signals {
 impl Signals {
     /// Waits at most `patience` for one of them.
     async fn arrived(&mut self, patience: Duration) -> bool {
-        let Self {
-            interrupt,
-            terminate,
-            hangup,
-        } = self;
+        let Self { interrupt, terminate, hangup } = self;
         tokio::select! {
             _ = interrupt.recv() => true,
             _ = terminate.recv() => true,
@@ -128,7 +116,8 @@ impl Signals {
     }
 }
 
-/// Runs `task` with the signals caught from before it begins, so that none ends us without cleaning up.
+/// Runs `task` with the signals caught. One that comes before, while programs are built or started, ends us at once: what
+/// we started then goes down as after a crash.
 fn listening(task: impl AsyncFnOnce(&mut Signals) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -24,9 +24,7 @@ fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 /// A process counts as running until it is a zombie or gone.
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ")
-        .next()
-        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 /// The direct children of a process.
@@ -56,16 +54,11 @@ fn a_client_that_trusts_another_authority_refuses_the_server() {
     let key = rcgen::generate_simple_self_signed(["someone-else".to_owned()]).unwrap();
     std::fs::write(dir.path().join("other.crt"), key.cert.pem()).unwrap();
     let cluster = config["clusters"][0]["cluster"].as_object_mut().unwrap();
-    cluster
-        .remove("certificate-authority-data")
-        .expect("the kubeconfig verifies the server");
+    cluster.remove("certificate-authority-data").expect("the kubeconfig verifies the server");
     cluster.insert("certificate-authority".to_owned(), "other.crt".into());
     let path = dir.path().join("kubeconfig");
     std::fs::write(&path, config.to_string()).unwrap();
-    let error = shared()
-        .kubectl_as(&path, &["get", "namespaces"], "")
-        .unwrap_err()
-        .to_string();
+    let error = shared().kubectl_as(&path, &["get", "namespaces"], "").unwrap_err().to_string();
     assert!(error.contains("x509"), "{error}");
 }
 
@@ -77,35 +70,15 @@ fn rbac_refuses_a_user_without_rights_and_obeys_a_binding() {
     let error = read().unwrap_err().to_string();
     assert!(error.contains("Forbidden") && error.contains(&user), "{error}");
     let role = format!("--clusterrole={user}");
-    cluster
-        .kubectl(&[
-            "create",
-            "clusterrole",
-            &user,
-            "--verb=get,list",
-            "--resource=nodes",
-        ])
-        .unwrap();
-    cluster
-        .kubectl(&[
-            "create",
-            "clusterrolebinding",
-            &user,
-            &role,
-            &format!("--user={user}"),
-        ])
-        .unwrap();
+    cluster.kubectl(&["create", "clusterrole", &user, "--verb=get,list", "--resource=nodes"]).unwrap();
+    cluster.kubectl(&["create", "clusterrolebinding", &user, &role, &format!("--user={user}")]).unwrap();
     eventually("the binding is obeyed", || read().is_ok());
 }
 
 #[test]
 fn a_group_in_the_certificate_counts() {
-    let theirs = shared()
-        .kubeconfig_for(&unique("root"), Some("system:masters"))
-        .unwrap();
-    shared()
-        .kubectl_as(&theirs, &["get", "secrets", "--all-namespaces"], "")
-        .unwrap();
+    let theirs = shared().kubeconfig_for(&unique("root"), Some("system:masters")).unwrap();
+    shared().kubectl_as(&theirs, &["get", "secrets", "--all-namespaces"], "").unwrap();
 }
 
 #[test]
@@ -114,9 +87,7 @@ fn the_controller_manager_gives_a_new_namespace_its_account_and_its_token_works(
     cluster.kubectl(&["create", "namespace", &namespace]).unwrap();
     let account = ["get", "serviceaccount", "default", "-n", &namespace];
     eventually("the account", || cluster.kubectl(&account).is_ok());
-    let token = cluster
-        .kubectl(&["create", "token", "default", "-n", &namespace])
-        .unwrap();
+    let token = cluster.kubectl(&["create", "token", "default", "-n", &namespace]).unwrap();
     let text = std::fs::read_to_string(cluster.kubeconfig()).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
     config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
@@ -124,31 +95,19 @@ fn the_controller_manager_gives_a_new_namespace_its_account_and_its_token_works(
     let path = dir.path().join("kubeconfig");
     std::fs::write(&path, config.to_string()).unwrap();
     let who = cluster.kubectl_as(&path, &["auth", "whoami"], "").unwrap();
-    assert!(
-        who.contains(&format!("system:serviceaccount:{namespace}:default")),
-        "{who}"
-    );
+    assert!(who.contains(&format!("system:serviceaccount:{namespace}:default")), "{who}");
 }
 
 #[test]
 fn the_scheduler_says_why_a_pod_cannot_run() {
     let (cluster, namespace) = (shared(), unique("pods"));
     cluster.kubectl(&["create", "namespace", &namespace]).unwrap();
-    eventually("the account", || {
-        cluster
-            .kubectl(&["get", "sa", "default", "-n", &namespace])
-            .is_ok()
-    });
+    eventually("the account", || cluster.kubectl(&["get", "sa", "default", "-n", &namespace]).is_ok());
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  nodeSelector: {never: there}\n  containers: [{name: c, image: none}]\n";
-    cluster
-        .kubectl_with(&["apply", "-n", &namespace, "-f", "-"], pod)
-        .unwrap();
+    cluster.kubectl_with(&["apply", "-n", &namespace, "-f", "-"], pod).unwrap();
     let reason = "jsonpath={.status.conditions[?(@.type=='PodScheduled')].reason}";
     eventually("the scheduler's verdict", || {
-        cluster
-            .kubectl(&["get", "pod", "p", "-n", &namespace, "-o", reason])
-            .unwrap()
-            == "Unschedulable"
+        cluster.kubectl(&["get", "pod", "p", "-n", &namespace, "-o", reason]).unwrap() == "Unschedulable"
     });
 }
 
@@ -159,24 +118,12 @@ fn the_crds_of_the_chart_are_installed_once_and_served() {
             scope.spawn(|| shared().apply_crds().unwrap());
         }
     });
-    let served = shared()
-        .kubectl(&[
-            "api-resources",
-            "--api-group=spiderpool.spidernet.io",
-            "-o",
-            "name",
-        ])
-        .unwrap();
-    assert!(
-        served.contains("spiderippools.spiderpool.spidernet.io"),
-        "{served}"
-    );
+    let served =
+        shared().kubectl(&["api-resources", "--api-group=spiderpool.spidernet.io", "-o", "name"]).unwrap();
+    assert!(served.contains("spiderippools.spiderpool.spidernet.io"), "{served}");
     let begun = Instant::now();
     shared().apply_crds().unwrap();
-    assert!(
-        begun.elapsed() < Duration::from_millis(20),
-        "the second call asks nobody"
-    );
+    assert!(begun.elapsed() < Duration::from_millis(20), "the second call asks nobody");
 }
 
 #[test]
@@ -199,11 +146,7 @@ fn two_run_side_by_side_and_leave_neither_process_nor_folder() {
 
     let mut kept = Vec::new();
     for plane in [&first, &second] {
-        assert!(
-            plane.processes().iter().all(|(_, pid)| runs(*pid)),
-            "{:?}",
-            plane.processes()
-        );
+        assert!(plane.processes().iter().all(|(_, pid)| runs(*pid)), "{:?}", plane.processes());
         kept.push((plane.folder().to_owned(), plane.processes()));
     }
     drop((first, second));
@@ -217,42 +160,19 @@ fn two_run_side_by_side_and_leave_neither_process_nor_folder() {
 fn the_end_of_a_part_is_noticed_and_named() {
     let mut plane = ControlPlane::start().unwrap();
     plane.check().unwrap();
-    let (_, pid) = plane
-        .processes()
-        .into_iter()
-        .find(|(name, _)| *name == "kube-scheduler")
-        .unwrap();
-    assert!(
-        Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let (_, pid) = plane.processes().into_iter().find(|(name, _)| *name == "kube-scheduler").unwrap();
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
     eventually("the end is noticed", || plane.check().is_err());
-    assert!(
-        plane
-            .check()
-            .unwrap_err()
-            .to_string()
-            .starts_with("kube-scheduler ended by itself")
-    );
+    assert!(plane.check().unwrap_err().to_string().starts_with("kube-scheduler ended by itself"));
 }
 
 /// Starts `testbed up` in `dir` and waits for the line that says it is up.
 fn up(dir: &Path) -> (std::process::Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-    command
-        .arg("up")
-        .arg("--dir")
-        .arg(dir)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+    command.arg("up").arg("--dir").arg(dir).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (child, line)
 }
 
@@ -263,10 +183,7 @@ fn a_crash_leaves_neither_process_nor_folder() {
     let (mut child, line) = up(&dir);
     assert_eq!(
         line.trim(),
-        format!(
-            "export KUBECONFIG={}",
-            dir.canonicalize().unwrap().join("kubeconfig").display()
-        )
+        format!("export KUBECONFIG={}", dir.canonicalize().unwrap().join("kubeconfig").display())
     );
     let parts = children(child.id());
     assert_eq!(parts.len(), 5, "etcd, three of Kubernetes, and the janitor");
@@ -286,14 +203,7 @@ fn up_and_down_can_be_said_twice() {
     assert!(second.wait().unwrap().success());
     for _ in 0..2 {
         let mut down = Command::new(env!("CARGO_BIN_EXE_testbed"));
-        assert!(
-            down.arg("down")
-                .arg("--dir")
-                .arg(&dir)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(down.arg("down").arg("--dir").arg(&dir).status().unwrap().success());
         assert!(!dir.exists());
     }
     assert!(child.wait().unwrap().success());
@@ -302,16 +212,9 @@ fn up_and_down_can_be_said_twice() {
 #[test]
 fn run_hands_the_cluster_to_a_command_and_returns_its_status() {
     let script = r#"kubectl get --raw /readyz >&2 && test "$KUBECONFIG" = "$TESTBED_KUBECONFIG" && echo "$KUBECONFIG" && exit 7"#;
-    let output = Command::new(env!("CARGO_BIN_EXE_testbed"))
-        .args(["run", "--", "sh", "-c", script])
-        .output()
-        .unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(7),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_testbed")).args(["run", "--", "sh", "-c", script]).output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
     let kubeconfig = String::from_utf8(output.stdout).unwrap();
     assert!(!Path::new(kubeconfig.trim()).exists());
 }

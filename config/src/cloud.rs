@@ -21,7 +21,7 @@ pub(crate) struct Section<'a> {
 }
 
 /// Declares [`Cloud`] and [`Settings`] from lines of `type => Variant(provider, its module here)`. The module has
-/// `KEYS` (the keys that only this and like types have), `Settings`, `check` (a section to settings, or all that is
+/// `SOURCE` (what it reads, for people), `KEYS` (the keys that not every type has), `Settings`, `check` (a section to settings, or all that is
 /// wrong with it) and `open` (settings to a provider, without a call).
 macro_rules! clouds {
     ($($(#[$only:meta])* $type:literal => $variant:ident($provider:ty, $module:ident)),+ $(,)?) => {
@@ -48,6 +48,14 @@ macro_rules! clouds {
             pub fn kind(&self) -> &'static str {
                 match self {
                     $($(#[$only])* Self::$variant(_) => $type,)+
+                }
+            }
+
+            /// Returns what the provider reads, for people.
+            #[must_use]
+            pub fn source(&self) -> &'static str {
+                match self {
+                    $($(#[$only])* Self::$variant(_) => $module::SOURCE,)+
                 }
             }
 
@@ -120,11 +128,7 @@ clouds! {
 fn foreign_keys(section: &Section<'_>, keys: &[&str]) -> Vec<Problem> {
     let file::Provider { kind, .. } = section.given;
     let known: Vec<&str> = file::Provider::COMMON.iter().chain(keys).copied().collect();
-    let foreign = section
-        .given
-        .special_keys()
-        .into_iter()
-        .filter(|key| !keys.contains(key));
+    let foreign = section.given.special_keys().into_iter().filter(|key| !keys.contains(key));
     foreign
         .map(|key| {
             let message = format!("type {kind} has no such key. It knows {}", known.join(", "));

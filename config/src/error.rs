@@ -44,12 +44,7 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            origin,
-            line,
-            column,
-            message,
-        } = self;
+        let Self { origin, line, column, message } = self;
         f.write_str(origin)?;
         if let (Some(line), Some(column)) = (line, column) {
             write!(f, ":{line}:{column}")?;
@@ -59,9 +54,5 @@ impl fmt::Display for Mistake {
 }
 
 fn lines(mistakes: &[Mistake]) -> String {
-    mistakes
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

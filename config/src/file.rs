@@ -42,10 +42,7 @@ pub(crate) struct Provider {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(
-    not(feature = "aliyun"),
-    expect(dead_code, reason = "read by that cloud only")
-)]
+#[cfg_attr(not(feature = "aliyun"), expect(dead_code, reason = "read by that cloud only"))]
 pub(crate) struct Endpoints {
     pub(crate) ecs: Option<String>,
     pub(crate) vpc: Option<String>,
@@ -55,10 +52,7 @@ pub(crate) struct Endpoints {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(
-    not(feature = "aliyun"),
-    expect(dead_code, reason = "read by that cloud only")
-)]
+#[cfg_attr(not(feature = "aliyun"), expect(dead_code, reason = "read by that cloud only"))]
 pub(crate) struct Tag {
     pub(crate) key: String,
     pub(crate) value: String,
@@ -92,10 +86,6 @@ impl Provider {
             ("unmanagedTag", unmanaged_tag.is_some()),
             ("nodes", nodes.is_some()),
         ];
-        given
-            .into_iter()
-            .filter(|(_, is)| *is)
-            .map(|(key, _)| key)
-            .collect()
+        given.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
     }
 }

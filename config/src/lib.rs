@@ -33,7 +33,7 @@ mod values;
 
 use std::time::Duration;
 
-use model::{InterfaceTemplate, MultusTemplate, ProviderName};
+use model::{Coordinator, InterfaceTemplate, MultusTemplate, Policy, ProviderName, ProviderPolicy};
 
 pub use cloud::{Cloud, Settings};
 pub use error::{Error, Mistake};
@@ -66,8 +66,8 @@ pub struct Provider {
     pub multus: MultusTemplate,
     /// Whether its pools are candidates for pods that ask for no pool: a pool's `default`.
     pub default: bool,
-    /// The `enableCoordinator` of its `SpiderMultusConfig`s.
-    pub enable_coordinator: bool,
+    /// Whether its `SpiderMultusConfig`s chain the coordinator plugin.
+    pub coordinator: Coordinator,
     /// What only its type has.
     pub settings: Settings,
 }
@@ -78,9 +78,28 @@ impl Config {
     /// # Errors
     /// The first that cannot be opened: a broken TLS set-up, for example.
     pub fn open(&self) -> Result<Vec<Cloud>, providers::Error> {
-        self.providers
-            .iter()
-            .map(|provider| Cloud::open(&provider.settings))
-            .collect()
+        self.providers.iter().map(|provider| Cloud::open(&provider.settings)).collect()
+    }
+
+    /// Returns what the plan needs of it.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let Self { resync, join_window: _, node_selector: _, max_removal, providers } = self;
+        let policy = |provider: &Provider| {
+            let Provider { name, interface, multus, default, coordinator, settings } = provider;
+            let policy = ProviderPolicy {
+                interface: interface.clone(),
+                multus: multus.clone(),
+                default: *default,
+                coordinator: *coordinator,
+                source: settings.source().to_owned(),
+            };
+            (name.clone(), policy)
+        };
+        Policy {
+            providers: providers.iter().map(policy).collect(),
+            resync: *resync,
+            max_share: max_removal.percent(),
+        }
     }
 }

@@ -43,10 +43,7 @@ impl Places {
                 None => break,
             }
         }
-        Some(Place {
-            line: at.referenced.line(),
-            column: at.referenced.column(),
-        })
+        Some(Place { line: at.referenced.line(), column: at.referenced.column() })
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::str::FromStr;
 use std::time::Duration;
 
-use model::{InterfaceTemplate, ProviderName};
+use model::{Coordinator, InterfaceTemplate, ProviderName};
 use providers::{Path, Problem};
 use serde_saphyr::{DuplicateKeyPolicy, MessageFormatter, UserMessageFormatter};
 
@@ -30,13 +30,8 @@ impl Config {
     /// A file that is missing or unreadable, or everything that is wrong in its text.
     pub fn read(path: &std::path::Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => Error::Missing {
-                path: path.to_owned(),
-            },
-            _ => Error::Unreadable {
-                path: path.to_owned(),
-                source,
-            },
+            ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+            _ => Error::Unreadable { path: path.to_owned(), source },
         })?;
         Self::parse(&text, &path.display().to_string())
     }
@@ -51,9 +46,8 @@ impl Config {
             strict_booleans: true,
             with_snippet: false,
         };
-        let file = serde_saphyr::from_str_with_options(text, options).map_err(|error| Error::Wrong {
-            mistakes: vec![misshapen(&error, origin)],
-        })?;
+        let file = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| Error::Wrong { mistakes: vec![misshapen(&error, origin)] })?;
         check(file).map_err(|problems| {
             let places = Places::of(text);
             let mut mistakes: Vec<Mistake> = problems
@@ -141,23 +135,11 @@ where
 }
 
 fn check(file: file::File) -> Result<Config, Vec<Problem>> {
-    let file::File {
-        resync,
-        join_window,
-        node_selector,
-        removal,
-        providers,
-    } = file;
+    let file::File { resync, join_window, node_selector, removal, providers } = file;
     let (top, mut problems) = (Path::default(), Vec::new());
     let share = removal.and_then(|removal| removal.max_share);
     let config = Config {
-        resync: within(
-            resync.as_ref(),
-            RESYNC,
-            RESYNC_MIN..=Duration::MAX,
-            top.key("resync"),
-            &mut problems,
-        ),
+        resync: within(resync.as_ref(), RESYNC, RESYNC_MIN..=Duration::MAX, top.key("resync"), &mut problems),
         join_window: within(
             join_window.as_ref(),
             JOIN_WINDOW,
@@ -171,19 +153,10 @@ fn check(file: file::File) -> Result<Config, Vec<Problem>> {
             top.key("nodeSelector"),
             &mut problems,
         ),
-        max_removal: value(
-            share.as_ref(),
-            Share::QUARTER,
-            top.key("removal").key("maxShare"),
-            &mut problems,
-        ),
+        max_removal: value(share.as_ref(), Share::QUARTER, top.key("removal").key("maxShare"), &mut problems),
         providers: check_providers(&providers, &top.key("providers"), &mut problems),
     };
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 fn within(
@@ -208,10 +181,7 @@ fn within(
 
 fn check_providers(providers: &[file::Provider], at: &Path, problems: &mut Vec<Problem>) -> Vec<Provider> {
     if providers.is_empty() {
-        problems.push(Problem::new(
-            at.clone(),
-            "the list is empty; at least one provider is needed",
-        ));
+        problems.push(Problem::new(at.clone(), "the list is empty; at least one provider is needed"));
     }
     let mut first: BTreeMap<&str, Path> = BTreeMap::new();
     let mut checked = Vec::new();
@@ -247,12 +217,7 @@ fn check_provider(provider: &file::Provider, at: &Path, problems: &mut Vec<Probl
         problems,
     );
     let name = ProviderName::from(provider.name.as_str());
-    let section = Section {
-        name: &name,
-        given: provider,
-        multus: &multus,
-        at,
-    };
+    let section = Section { name: &name, given: provider, multus: &multus, at };
     let settings = match Settings::check(&section) {
         Ok(settings) => settings,
         Err(more) => {
@@ -265,7 +230,10 @@ fn check_provider(provider: &file::Provider, at: &Path, problems: &mut Vec<Probl
         interface,
         multus,
         default: provider.default.unwrap_or(true),
-        enable_coordinator: provider.enable_coordinator.unwrap_or(false),
+        coordinator: match provider.enable_coordinator {
+            Some(true) => Coordinator::Chained,
+            Some(false) | None => Coordinator::Absent,
+        },
         settings,
     })
 }
@@ -294,9 +262,6 @@ mod tests {
 
     #[test]
     fn edits_are_counted_both_ways() {
-        assert_eq!(
-            (edits("", "abc"), edits("abc", ""), edits("kitten", "sitting")),
-            (3, 3, 3)
-        );
+        assert_eq!((edits("", "abc"), edits("abc", ""), edits("kitten", "sitting")), (3, 3, 3));
     }
 }

@@ -12,14 +12,10 @@ impl Share {
     /// A quarter: a rack or a zone of four may vanish, more is taken for a mistake until it is seen twice.
     pub const QUARTER: Self = Self(25);
 
-    /// Returns this share of a whole, rounded down.
+    /// Returns the number of percent, 1 to 100.
     #[must_use]
-    pub fn of(self, whole: u128) -> u128 {
-        // Divided first where the product would not fit: so large a whole loses nothing that matters.
-        let percent = u128::from(self.0);
-        whole
-            .checked_mul(percent)
-            .map_or_else(|| whole / 100 * percent, |product| product / 100)
+    pub fn percent(self) -> u8 {
+        self.0
     }
 }
 
@@ -66,11 +62,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             "" => return Err(format!("{text:?} has no unit; write {text}s, or use ms, m or h")),
             _ => return Err(error()),
         };
-        let part = number
-            .parse()
-            .ok()
-            .and_then(|n: u64| n.checked_mul(millis))
-            .ok_or_else(error)?;
+        let part = number.parse().ok().and_then(|n: u64| n.checked_mul(millis)).ok_or_else(error)?;
         sum = sum.checked_add(Duration::from_millis(part)).ok_or_else(error)?;
         rest = after;
     }
@@ -83,13 +75,9 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, millis) in [
-            ("500ms", 500),
-            ("60s", 60_000),
-            ("1m30s", 90_000),
-            ("2h", 7_200_000),
-            ("0s", 0),
-        ] {
+        for (text, millis) in
+            [("500ms", 500), ("60s", 60_000), ("1m30s", 90_000), ("2h", 7_200_000), ("0s", 0)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
     }
@@ -113,12 +101,9 @@ mod tests {
     }
 
     #[test]
-    fn a_share_rounds_down_and_never_overflows() {
-        assert_eq!(Share::QUARTER.of(7), 1);
-        assert_eq!(
-            "100%".parse::<Share>().unwrap().of(u128::MAX),
-            u128::MAX / 100 * 100
-        );
+    fn a_share_is_whole_percents() {
+        assert_eq!("7%".parse::<Share>().unwrap().percent(), 7);
+        assert_eq!("100%".parse::<Share>().unwrap().to_string(), "100%");
     }
 
     #[test]

@@ -13,9 +13,7 @@ fn refusal(text: &str) -> String {
 fn refuses(cases: &[(&str, &str, &[&str])]) {
     for (text, place, words) in cases {
         let message = refusal(text);
-        let line = message
-            .lines()
-            .find(|line| line.starts_with(&format!("cloud.yaml:{place}: ")));
+        let line = message.lines().find(|line| line.starts_with(&format!("cloud.yaml:{place}: ")));
         let line = line.unwrap_or_else(|| panic!("no mistake at {place} of\n{text}\nbut\n{message}"));
         for word in *words {
             assert!(line.contains(word), "{word:?} is not in {line:?}");
@@ -48,29 +46,17 @@ fn what_is_no_yaml_or_of_the_wrong_shape_is_refused_where_it_stands() {
             "6:26",
             &["\"sbnet\"", "\"subnet\""],
         ),
-        (
-            "removal: {maxshare: 5%}\nproviders: []\n",
-            "1:11",
-            &["did you mean \"maxShare\""],
-        ),
+        ("removal: {maxshare: 5%}\nproviders: []\n", "1:11", &["did you mean \"maxShare\""]),
         ("# nothing\n", "2:1", &["\"providers\" is missing"]),
         ("", "1:1", &["\"providers\" is missing"]),
         ("[]", "1:1", &["mapping"]),
-        ("resync: 60s\n---\nresync: 60s\n", "3:1", &["documents"]),
+        (&format!("{END}\n---\n{END}\n"), "3:1", &["document"]),
         ("resync: 60s\n", "1:1", &["\"providers\" is missing"]),
         ("providers:\n  - type: static\n", "2:5", &["\"name\" is missing"]),
-        (
-            "resync: 1s\nresync: 2s\nproviders: []\n",
-            "2:1",
-            &["duplicate", "resync"],
-        ),
+        ("resync: 1s\nresync: 2s\nproviders: []\n", "2:1", &["duplicate", "resync"]),
         ("providers: {a: b}\n", "1:12", &["sequence"]),
         ("providers:\n  - [\n", "2:5", &["unclosed bracket"]),
-        (
-            "providers:\n  - name: r\n    type: static\n    default: maybe\n",
-            "4:14",
-            &["bool"],
-        ),
+        ("providers:\n  - name: r\n    type: static\n    default: maybe\n", "4:14", &["bool"]),
     ]);
 }
 
@@ -82,11 +68,7 @@ fn top_level_values_are_checked() {
         ("resync: 60", "1:9", "\"60\" has no unit; write 60s"),
         ("resync: soon", "1:9", "\"soon\" is not a duration like"),
         ("joinWindow: 2m", "1:13", "2m is too long, at most 60s"),
-        (
-            "removal: {maxShare: 0%}",
-            "1:21",
-            "\"0%\" is not a share from 1% to 100%",
-        ),
+        ("removal: {maxShare: 0%}", "1:21", "\"0%\" is not a share from 1% to 100%"),
         ("nodeSelector: a in (b)", "1:15", "is not a label condition"),
     ];
     for (line, place, words) in cases {
@@ -102,16 +84,8 @@ fn providers_are_checked() {
         (&named("''"), "1:20", &["providers[0].name: \"\" is not a name"]),
         (&named("Rack_1"), "1:20", &["\"Rack_1\" is not a name"]),
         (&named(&"a".repeat(64)), "1:20", &["at most 63 bytes"]),
-        (
-            &END.replace("static", "statik"),
-            "1:29",
-            &["\"statik\"", "did you mean \"static\"", "Known: "],
-        ),
-        (
-            &END.replace("static", "gce"),
-            "1:29",
-            &["unknown provider type \"gce\". Known: "],
-        ),
+        (&END.replace("static", "statik"), "1:29", &["\"statik\"", "did you mean \"static\"", "Known: "]),
+        (&END.replace("static", "gce"), "1:29", &["unknown provider type \"gce\". Known: "]),
         (
             &END.replace("nodes:", "region: x, nodes:"),
             "1:45",
@@ -122,32 +96,16 @@ fn providers_are_checked() {
             "1:52",
             &["type static has no such key"],
         ),
-        (
-            &END.replace("nodes:", "multusName: a, nodes:"),
-            "1:49",
-            &["has no {interface}"],
-        ),
-        (
-            "providers: [{name: r, type: static}]",
-            "1:13",
-            &["type static needs the key \"nodes\""],
-        ),
-        (
-            &END.replace("interface: e", "interface: E_0"),
-            "1:61",
-            &["\"ipvlan-E_0\" is no object name"],
-        ),
+        (&END.replace("nodes:", "multusName: a, nodes:"), "1:49", &["has no {interface}"]),
+        ("providers: [{name: r, type: static}]", "1:13", &["type static needs the key \"nodes\""]),
+        (&END.replace("interface: e", "interface: E_0"), "1:61", &["\"ipvlan-E_0\" is no object name"]),
     ]);
 }
 
 #[test]
 fn two_providers_with_one_name_are_refused() {
     let entry = "  - {name: r, type: static, nodes: {n: [{interface: e, subnet: 192.0.2.0/24}]}}\n";
-    refuses(&[(
-        &format!("providers:\n{entry}{entry}"),
-        "3:12",
-        &["\"r\" is the name of providers[0] too"],
-    )]);
+    refuses(&[(&format!("providers:\n{entry}{entry}"), "3:12", &["\"r\" is the name of providers[0] too"])]);
 }
 
 #[test]
@@ -168,14 +126,8 @@ providers:
 
 #[test]
 fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
-    let message = refusal(&format!(
-        "resync: never\njoinWindow: 5\n{}",
-        END.replace("name: r", "name: ''")
-    ));
-    let places: Vec<&str> = message
-        .lines()
-        .map(|line| line.split(": ").next().unwrap())
-        .collect();
+    let message = refusal(&format!("resync: never\njoinWindow: 5\n{}", END.replace("name: r", "name: ''")));
+    let places: Vec<&str> = message.lines().map(|line| line.split(": ").next().unwrap()).collect();
     assert_eq!(places, ["cloud.yaml:1:9", "cloud.yaml:2:13", "cloud.yaml:3:20"]);
 }
 
@@ -196,27 +148,11 @@ fn sections_of_alibaba_cloud_are_checked() {
     let with = |key: &str| format!("providers:\n- name: hz\n  type: aliyun\n  {key}\n");
     refuses(&[
         (&with("interfaceName: eth0"), "4:18", &["\"eth0\" has no {index}"]),
-        (
-            &with("interfaceName: 'a-long-name-{index}'"),
-            "4:18",
-            &["1 to 15 bytes"],
-        ),
-        (
-            &with("multusName: 'Kube/ipvlan-{interface}'"),
-            "4:15",
-            &["\"Kube\" is no namespace"],
-        ),
-        (
-            &with("nodes: {}"),
-            "4:10",
-            &["type aliyun has no such key", "interfaceName, region"],
-        ),
+        (&with("interfaceName: 'a-longer-name-{index}'"), "4:18", &["1 to 15 bytes"]),
+        (&with("multusName: 'Kube/ipvlan-{interface}'"), "4:15", &["\"Kube\" is no namespace"]),
+        (&with("nodes: {}"), "4:10", &["type aliyun has no such key", "interfaceName, region"]),
         (&with("region: ''"), "4:11", &["leave it out"]),
-        (
-            &with("endpoints: {ecs: 'ftp://h'}"),
-            "4:20",
-            &["providers[0].endpoints.ecs", "http or https"],
-        ),
+        (&with("endpoints: {ecs: 'ftp://h'}"), "4:20", &["providers[0].endpoints.ecs", "http or https"]),
         (&with("endpoints: {vpc: nonsense}"), "4:20", &["not an endpoint"]),
         (&with("unmanagedTag: {key: '', value: x}"), "4:23", &["is empty"]),
     ]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use config::{Config, Share};
+use model::Coordinator;
 use providers::Provider;
 
 const RACK: &str = r#"
@@ -28,11 +29,9 @@ fn what_is_left_out_has_its_default() {
     let rack = &config.providers[0];
     assert_eq!(rack.name.as_str(), "rack");
     assert_eq!(rack.settings.kind(), "static");
-    assert_eq!(
-        rack.multus.render("eth0").unwrap().to_string(),
-        "kube-system/ipvlan-eth0"
-    );
-    assert!(rack.default && !rack.enable_coordinator);
+    assert_eq!(rack.multus.render("eth0").unwrap().to_string(), "kube-system/ipvlan-eth0");
+    assert!(rack.default);
+    assert_eq!(rack.coordinator, Coordinator::Absent);
 }
 
 #[test]
@@ -47,7 +46,18 @@ fn what_is_given_is_taken() {
     assert_eq!(config.node_selector.to_string(), "pool=cloud,!virtual");
     let rack = &config.providers[0];
     assert_eq!(rack.multus.render("eth1").unwrap().to_string(), "net/eth1");
-    assert!(!rack.default && rack.enable_coordinator);
+    assert!(!rack.default);
+    assert_eq!(rack.coordinator, Coordinator::Chained);
+}
+
+#[test]
+fn the_plans_policy_is_what_the_file_says() {
+    let policy = parse(&format!("resync: 5s\nremoval: {{maxShare: 3%}}\n{RACK}")).policy();
+    assert_eq!((policy.resync, policy.max_share), (Duration::from_secs(5), 3));
+    let rack = &policy.providers[&"rack".into()];
+    assert!(rack.default);
+    assert_eq!(rack.source, "configuration");
+    assert_eq!(rack.multus.to_string(), "kube-system/ipvlan-{interface}");
 }
 
 #[tokio::test]
@@ -55,10 +65,7 @@ async fn a_static_provider_opens_and_lists_what_the_file_says() {
     let clouds = parse(RACK).open().unwrap();
     let inventory = clouds[0].list().await.unwrap();
     assert_eq!(clouds[0].name().as_str(), "rack");
-    assert_eq!(
-        inventory.instances[&"node-a".into()][0].addresses.to_string(),
-        "192.0.2.10-192.0.2.19"
-    );
+    assert_eq!(inventory.instances[&"node-a".into()][0].addresses.to_string(), "192.0.2.10-192.0.2.19");
 }
 
 #[test]
@@ -88,28 +95,19 @@ providers:
       node-a: [{interface: eth0, subnet: 192.0.2.0/24, gateway: 192.0.2.1, ips: ["192.0.2.10-192.0.2.19"]}]
 "#,
     );
-    let [hz, rack] = config.providers.as_slice() else {
-        panic!("two providers, not {:?}", config.providers)
-    };
+    let [hz, rack] = config.providers.as_slice() else { panic!("two providers, not {:?}", config.providers) };
     assert_eq!((hz.settings.kind(), rack.settings.kind()), ("aliyun", "static"));
-    let config::Settings::Aliyun(aliyun) = &hz.settings else {
-        panic!("{:?}", hz.settings)
-    };
+    let config::Settings::Aliyun(aliyun) = &hz.settings else { panic!("{:?}", hz.settings) };
     assert_eq!(aliyun.region.as_deref(), Some("cn-hangzhou"));
     assert_eq!(aliyun.vpc_id.as_deref(), Some("vpc-0abc"));
-    assert_eq!(
-        aliyun.endpoints.vpc.as_ref().unwrap().to_string(),
-        "https://vpc.example:8443"
-    );
+    assert_eq!(aliyun.endpoints.vpc.as_ref().unwrap().to_string(), "https://vpc.example:8443");
 }
 
 #[cfg(feature = "aliyun")]
 #[test]
 fn an_aliyun_provider_needs_no_more_than_a_name() {
     let config = parse("providers: [{name: hz, type: aliyun, unmanagedTag: {key: mine, value: ''}}]");
-    let config::Settings::Aliyun(aliyun) = &config.providers[0].settings else {
-        panic!("{config:?}")
-    };
+    let config::Settings::Aliyun(aliyun) = &config.providers[0].settings else { panic!("{config:?}") };
     assert_eq!((&aliyun.region, &aliyun.endpoints.ecs), (&None, &None));
     assert_eq!(aliyun.unmanaged_tag.to_string(), "mine=");
 }

@@ -73,13 +73,8 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Throttled,
-        Self::Denied,
-        Self::CutReply,
-        Self::LaterPage,
-        Self::Silence,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Throttled, Self::Denied, Self::CutReply, Self::LaterPage, Self::Silence];
 }
 
 /// Something that a kind of world cannot show.

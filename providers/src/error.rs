@@ -47,11 +47,7 @@ pub struct Error {
 impl Error {
     /// Builds an error of a class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self {
-            class,
-            message: message.into(),
-            retry_after: None,
-        }
+        Self { class, message: message.into(), retry_after: None }
     }
 
     /// Adds how long the cloud asked to wait.

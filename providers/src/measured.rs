@@ -58,12 +58,7 @@ impl ProviderMetrics {
             listed_at: Family::default(),
             nics: Family::default(),
         };
-        let Self {
-            calls,
-            durations,
-            listed_at,
-            nics,
-        } = &metrics;
+        let Self { calls, durations, listed_at, nics } = &metrics;
         registry.register(
             "provider_calls",
             "Readings asked of a provider, by outcome: ok or the error's class",
@@ -107,25 +102,10 @@ impl<P: Provider> Measured<P> {
         let begin = Instant::now();
         let result = call.await;
         let provider = self.inner.name().to_string();
-        let outcome = result
-            .as_ref()
-            .map_or_else(|error| error.class.as_str(), |_| "ok");
-        let ProviderMetrics {
-            calls,
-            durations,
-            listed_at: _,
-            nics: _,
-        } = &self.metrics;
-        calls
-            .get_or_create(&Calls {
-                provider: provider.clone(),
-                method,
-                outcome,
-            })
-            .inc();
-        durations
-            .get_or_create(&Durations { provider, method })
-            .observe(begin.elapsed().as_secs_f64());
+        let outcome = result.as_ref().map_or_else(|error| error.class.as_str(), |_| "ok");
+        let ProviderMetrics { calls, durations, listed_at: _, nics: _ } = &self.metrics;
+        calls.get_or_create(&Calls { provider: provider.clone(), method, outcome }).inc();
+        durations.get_or_create(&Durations { provider, method }).observe(begin.elapsed().as_secs_f64());
         result
     }
 }
@@ -141,15 +121,10 @@ impl<P: Provider> Provider for Measured<P> {
 
     async fn list(&self) -> Result<Inventory, Error> {
         let inventory = self.measure("list", self.inner.list()).await?;
-        let provider = OfProvider {
-            provider: self.inner.name().to_string(),
-        };
+        let provider = OfProvider { provider: self.inner.name().to_string() };
         // A clock before 1970 is shown as 0, like a listing that never ended.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.metrics
-            .listed_at
-            .get_or_create(&provider)
-            .set(now.as_secs_f64());
+        self.metrics.listed_at.get_or_create(&provider).set(now.as_secs_f64());
         let nics = i64::try_from(inventory.nic_count()).unwrap_or(i64::MAX);
         self.metrics.nics.get_or_create(&provider).set(nics);
         Ok(inventory)
@@ -221,16 +196,7 @@ mod tests {
         let failed = metrics_after(async |provider| drop(provider.describe(&BTreeSet::new()).await)).await;
         assert!(!failed.contains(name), "{failed}");
         let listed = metrics_after(async |provider| drop(provider.list().await)).await;
-        let time = listed
-            .split_once(name)
-            .unwrap()
-            .1
-            .split_whitespace()
-            .next()
-            .unwrap();
-        assert!(
-            time.parse::<f64>().unwrap() > 1.6e9,
-            "{time} is not a time of this century"
-        );
+        let time = listed.split_once(name).unwrap().1.split_whitespace().next().unwrap();
+        assert!(time.parse::<f64>().unwrap() > 1.6e9, "{time} is not a time of this century");
     }
 }

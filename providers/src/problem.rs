@@ -67,10 +67,7 @@ pub struct Problem {
 impl Problem {
     /// Builds a problem.
     pub fn new(path: Path, message: impl Into<String>) -> Self {
-        Self {
-            path,
-            message: message.into(),
-        }
+        Self { path, message: message.into() }
     }
 }
 
@@ -94,31 +91,16 @@ mod tests {
 
     #[test]
     fn a_path_reads_like_the_file() {
-        let path = Path::default()
-            .key("providers")
-            .index(1)
-            .key("nodes")
-            .key("a.example")
-            .index(0)
-            .key("ips");
-        assert_eq!(
-            path.index(2).to_string(),
-            "providers[1].nodes.a.example[0].ips[2]"
-        );
+        let path =
+            Path::default().key("providers").index(1).key("nodes").key("a.example").index(0).key("ips");
+        assert_eq!(path.index(2).to_string(), "providers[1].nodes.a.example[0].ips[2]");
     }
 
     #[test]
     fn problems_join_into_one_invalid_error() {
         let at = Path::default().key("a");
-        let error: Error = [
-            Problem::new(at.clone(), "is odd"),
-            Problem::new(at.index(1), "is even"),
-        ]
-        .into_iter()
-        .collect();
-        assert_eq!(
-            (error.class, error.message.as_str()),
-            (Class::Invalid, "a: is odd; a[1]: is even")
-        );
+        let error: Error =
+            [Problem::new(at.clone(), "is odd"), Problem::new(at.index(1), "is even")].into_iter().collect();
+        assert_eq!((error.class, error.message.as_str()), (Class::Invalid, "a: is odd; a[1]: is even"));
     }
 }

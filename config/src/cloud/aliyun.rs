@@ -8,21 +8,17 @@ use crate::file;
 
 pub(crate) use providers_aliyun::Settings;
 
+pub(crate) const SOURCE: &str = "Alibaba Cloud API";
+
 pub(crate) const KEYS: &[&str] = &["interfaceName", "region", "vpcID", "endpoints", "unmanagedTag"];
 
 pub(crate) fn check(section: &Section<'_>) -> Result<Settings, Vec<Problem>> {
-    let Section {
-        name,
-        given,
-        multus: _,
-        at,
-    } = *section;
+    let Section { name, given, multus: _, at } = *section;
     let mut problems = Vec::new();
     let mut settings = Settings::new(name.clone());
-    for (key, text, slot) in [
-        ("region", &given.region, &mut settings.region),
-        ("vpcID", &given.vpc_id, &mut settings.vpc_id),
-    ] {
+    for (key, text, slot) in
+        [("region", &given.region, &mut settings.region), ("vpcID", &given.vpc_id, &mut settings.vpc_id)]
+    {
         if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
             problems.push(Problem::new(
                 at.key(key),
@@ -31,13 +27,7 @@ pub(crate) fn check(section: &Section<'_>) -> Result<Settings, Vec<Problem>> {
         }
         slot.clone_from(text);
     }
-    if let Some(file::Endpoints {
-        ecs,
-        vpc,
-        sts,
-        metadata,
-    }) = &given.endpoints
-    {
+    if let Some(file::Endpoints { ecs, vpc, sts, metadata }) = &given.endpoints {
         let at = at.key("endpoints");
         let mut endpoint = |key: &str, text: &Option<String>| {
             let endpoint = text.as_ref().map(|text| text.parse::<Endpoint>()).transpose();
@@ -57,16 +47,9 @@ pub(crate) fn check(section: &Section<'_>) -> Result<Settings, Vec<Problem>> {
         if tag.key.is_empty() {
             problems.push(Problem::new(at.key("unmanagedTag").key("key"), "is empty"));
         }
-        settings.unmanaged_tag = Tag {
-            key: tag.key.clone(),
-            value: tag.value.clone(),
-        };
+        settings.unmanaged_tag = Tag { key: tag.key.clone(), value: tag.value.clone() };
     }
-    if problems.is_empty() {
-        Ok(settings)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
 pub(crate) fn open(settings: &Settings) -> Result<Aliyun, Error> {

@@ -5,6 +5,8 @@ use providers_static::Static;
 
 use super::Section;
 
+pub(crate) const SOURCE: &str = "configuration";
+
 pub(crate) const KEYS: &[&str] = &["nodes"];
 
 /// A static provider has no more to open than its entries.
@@ -13,10 +15,7 @@ pub(crate) type Settings = Static;
 pub(crate) fn check(section: &Section<'_>) -> Result<Settings, Vec<Problem>> {
     let at = section.at.key("nodes");
     let Some(nodes) = &section.given.nodes else {
-        return Err(vec![Problem::new(
-            section.at.clone(),
-            "type static needs the key \"nodes\"",
-        )]);
+        return Err(vec![Problem::new(section.at.clone(), "type static needs the key \"nodes\"")]);
     };
     let mut problems = Vec::new();
     for (name, entries) in nodes {
@@ -25,10 +24,7 @@ pub(crate) fn check(section: &Section<'_>) -> Result<Settings, Vec<Problem>> {
             if model::check_interface(&entry.interface).is_ok()
                 && let Err(error) = section.multus.render(&entry.interface)
             {
-                problems.push(Problem::new(
-                    at.key(name).index(i).key("interface"),
-                    error.to_string(),
-                ));
+                problems.push(Problem::new(at.key(name).index(i).key("interface"), error.to_string()));
             }
         }
     }

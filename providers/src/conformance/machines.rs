@@ -88,52 +88,29 @@ fn plain(subnet: u8, host: u8) -> MachineNic {
 /// Two nodes with two dual-stack NICs each, and one machine for each peculiarity that the world can show.
 pub(crate) fn zoo(limits: &BTreeMap<Limit, &'static str>) -> Vec<Machine> {
     let can = |limit: Limit| !limits.contains_key(&limit);
-    let machine = |name: &str, nics: Vec<MachineNic>| Machine {
-        name: name.to_owned(),
-        nics,
-    };
+    let machine = |name: &str, nics: Vec<MachineNic>| Machine { name: name.to_owned(), nics };
     let mut zoo = vec![
         machine("node-a", vec![plain(1, 10), plain(2, 10)]),
         machine("node-b", vec![plain(1, 20), plain(2, 20)]),
-        machine(
-            "without-pods",
-            vec![MachineNic {
-                addresses: Vec::new(),
-                ..plain(1, 30)
-            }],
-        ),
+        machine("without-pods", vec![MachineNic { addresses: Vec::new(), ..plain(1, 30) }]),
         machine(
             "few-ipv4",
-            vec![MachineNic {
-                addresses: vec![host6(1, 0x40), host6(1, 0x41)],
-                ..plain(1, 40)
-            }],
+            vec![MachineNic { addresses: vec![host6(1, 0x40), host6(1, 0x41)], ..plain(1, 40) }],
         ),
     ];
     if can(Limit::NoIpv6OnlyNics) {
         let addresses = vec![host6(6, 0x50), host6(6, 0x51)];
-        let nic = MachineNic {
-            v4: None,
-            primary: None,
-            addresses,
-            ..plain(6, 50)
-        };
+        let nic = MachineNic { v4: None, primary: None, addresses, ..plain(6, 50) };
         zoo.push(machine("only-ipv6", vec![nic]));
     }
     if can(Limit::NoPrefixes) {
         let v4 = Ipv4Net::new_assert([10, 66, 3, 64].into(), 28);
         let v6 = Ipv6Net::new_assert([0x2001, 0xdb8, 0, 3, 7, 0, 0, 0].into(), 80);
-        let nic = MachineNic {
-            prefixes: vec![IpNet::V4(v4), IpNet::V6(v6)],
-            ..plain(3, 10)
-        };
+        let nic = MachineNic { prefixes: vec![IpNet::V4(v4), IpNet::V6(v6)], ..plain(3, 10) };
         zoo.push(machine("with-prefixes", vec![nic]));
     }
     if can(Limit::NoForeignNics) {
-        let foreign = MachineNic {
-            owner: Owner::Somebody,
-            ..plain(2, 60)
-        };
+        let foreign = MachineNic { owner: Owner::Somebody, ..plain(2, 60) };
         zoo.push(machine("shared", vec![plain(1, 60), foreign]));
     }
     if can(Limit::NoBareInstances) {
@@ -149,10 +126,7 @@ pub(crate) fn crowd<H: Harness>(harness: &H) -> Vec<Machine> {
             // 60 machines with 4 addresses each fill a /24 and leave the ends, where the gateways are, alone.
             let subnet = 100 + u8::try_from(number / 60).unwrap_or(u8::MAX);
             let host = 4 + 4 * u8::try_from(number % 60).unwrap_or_default();
-            Machine {
-                name: format!("node-{number}"),
-                nics: vec![plain(subnet, host)],
-            }
+            Machine { name: format!("node-{number}"), nics: vec![plain(subnet, host)] }
         })
         .collect()
 }

@@ -36,9 +36,7 @@ pub(crate) fn inventory(nodes: &Nodes, at: &Path) -> Result<Inventory, Vec<Probl
             problems.push(Problem::new(at.clone(), message));
         }
         let entries = entries.iter().enumerate();
-        let entries = entries
-            .filter_map(|(i, entry)| parse(entry, &at.index(i), &mut problems))
-            .collect();
+        let entries = entries.filter_map(|(i, entry)| parse(entry, &at.index(i), &mut problems)).collect();
         parsed.insert(name, entries);
     }
     let all = || parsed.values().flatten();
@@ -50,52 +48,31 @@ pub(crate) fn inventory(nodes: &Nodes, at: &Path) -> Result<Inventory, Vec<Probl
         let nics = nics(node, entries, &mut inventory.subnets, &mut problems);
         inventory.instances.insert(InstanceId::from(*node), nics);
     }
-    if problems.is_empty() {
-        Ok(inventory)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(inventory) } else { Err(problems) }
 }
 
 /// Parses one entry; `None` when its interface or subnet is unusable, so that nothing can be said about the rest.
 fn parse(entry: &Entry, at: &Path, problems: &mut Vec<Problem>) -> Option<Parsed> {
-    let Entry {
-        interface,
-        subnet,
-        gateway,
-        ips,
-        mac,
-    } = entry;
+    let Entry { interface, subnet, gateway, ips, mac } = entry;
     let mut report = |path: Path, message: String| problems.push(Problem::new(path, message));
     if let Err(error) = check_interface(interface) {
         report(at.key("interface"), error.to_string());
     }
     let mac = mac.as_ref().and_then(|text| {
-        text.parse()
-            .map_err(|error: model::MacError| report(at.key("mac"), error.to_string()))
-            .ok()
+        text.parse().map_err(|error: model::MacError| report(at.key("mac"), error.to_string())).ok()
     });
     let Ok(net) = subnet.parse::<IpNet>() else {
-        report(
-            at.key("subnet"),
-            format!("{subnet:?} is not a CIDR like 192.0.2.0/24 or 2001:db8::/64"),
-        );
+        report(at.key("subnet"), format!("{subnet:?} is not a CIDR like 192.0.2.0/24 or 2001:db8::/64"));
         return None;
     };
     if net != net.trunc() {
-        report(
-            at.key("subnet"),
-            format!("{subnet} has host bits set; the subnet is {}", net.trunc()),
-        );
+        report(at.key("subnet"), format!("{subnet} has host bits set; the subnet is {}", net.trunc()));
         return None;
     }
     let gateway = gateway.as_ref().and_then(|text| match text.parse::<IpAddr>() {
         Ok(address) if net.contains(&address) => Some(address),
         Ok(address) => {
-            report(
-                at.key("gateway"),
-                format!("gateway {address} is outside subnet {net}"),
-            );
+            report(at.key("gateway"), format!("gateway {address} is outside subnet {net}"));
             None
         }
         Err(_) => {
@@ -119,14 +96,7 @@ fn parse(entry: &Entry, at: &Path, problems: &mut Vec<Problem>) -> Option<Parsed
             }
         }
     }
-    Some(Parsed {
-        at: at.clone(),
-        interface: interface.clone(),
-        subnet: net,
-        gateway,
-        ranges,
-        mac,
-    })
+    Some(Parsed { at: at.clone(), interface: interface.clone(), subnet: net, gateway, ranges, mac })
 }
 
 /// Subnets are equal or disjoint, and one subnet has one gateway: Spiderpool's webhook refuses pools otherwise.
@@ -155,10 +125,7 @@ fn check_subnets<'a>(entries: impl Iterator<Item = &'a Parsed>, problems: &mut V
         match outer {
             Some((block, other)) if block.contains(&net) => problems.push(Problem::new(
                 entry.at.key("subnet"),
-                format!(
-                    "{net} overlaps {block} at {}; subnets must be equal or disjoint",
-                    other.at
-                ),
+                format!("{net} overlaps {block} at {}; subnets must be equal or disjoint", other.at),
             )),
             _ => outer = Some((net, entry)),
         }
@@ -204,10 +171,8 @@ fn nics(
         for entry in entries.iter().filter(|entry| entry.interface == name) {
             let family = Family::of(entry.subnet.addr());
             if let Some(other) = halves.get(&family) {
-                let message = format!(
-                    "{name} already has an IP{family} entry at {}; one NIC has one",
-                    other.at
-                );
+                let message =
+                    format!("{name} already has an IP{family} entry at {}; one NIC has one", other.at);
                 problems.push(Problem::new(entry.at.clone(), message));
                 continue;
             }
@@ -240,10 +205,7 @@ fn one_mac<'a>(halves: impl Iterator<Item = &'a Parsed>, problems: &mut Vec<Prob
         let Some(mac) = half.mac else { continue };
         match found {
             Some((other, entry)) if other != mac => {
-                let message = format!(
-                    "{} has MAC {mac} here, but {other} at {}",
-                    half.interface, entry.at
-                );
+                let message = format!("{} has MAC {mac} here, but {other} at {}", half.interface, entry.at);
                 problems.push(Problem::new(half.at.key("mac"), message));
             }
             Some(_) => {}

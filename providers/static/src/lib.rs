@@ -35,11 +35,7 @@ impl Provider for Static {
     /// A node is the instance that bears its name; its providerID does not matter.
     fn claim(&self, node: &Node) -> Claim {
         let id = InstanceId::from(node.name.as_str());
-        if self.inventory.instances.contains_key(&id) {
-            Claim::Instance(id)
-        } else {
-            Claim::NotMine
-        }
+        if self.inventory.instances.contains_key(&id) { Claim::Instance(id) } else { Claim::NotMine }
     }
 
     async fn list(&self) -> Result<Inventory, Error> {
@@ -47,12 +43,7 @@ impl Provider for Static {
     }
 
     async fn describe(&self, instances: &BTreeSet<InstanceId>) -> Result<Inventory, Error> {
-        let known = |id: &InstanceId| {
-            self.inventory
-                .instances
-                .get(id)
-                .map(|nics| (id.clone(), nics.clone()))
-        };
+        let known = |id: &InstanceId| self.inventory.instances.get(id).map(|nics| (id.clone(), nics.clone()));
         let found: BTreeMap<_, _> = instances.iter().filter_map(known).collect();
         let used: BTreeSet<_> = found.values().flatten().map(|nic| &nic.subnet).collect();
         let subnets = self.inventory.subnets.iter().filter(|(id, _)| used.contains(id));

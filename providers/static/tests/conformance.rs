@@ -21,10 +21,7 @@ impl Harness for Inventories {
         let faults = Fault::ALL.map(|fault| (Limit::Never(fault), asks_nobody));
         let others = [
             (Limit::NoPrimaryAddresses, "only the pods' addresses are listed"),
-            (
-                Limit::NoForeignNics,
-                "a NIC that is somebody else's is not listed",
-            ),
+            (Limit::NoForeignNics, "a NIC that is somebody else's is not listed"),
             (Limit::NoBareInstances, "a node without NICs is refused as a slip"),
             (Limit::NoMacs, "an Ethernet address is optional"),
         ];
@@ -43,13 +40,9 @@ impl Harness for Inventories {
     async fn arrange(&self, name: &ProviderName, machines: &[Machine]) -> Inventory {
         let entries = |machine: &Machine| {
             let nics = machine.nics.iter().enumerate();
-            nics.flat_map(|(index, nic)| self.entries(&format!("eth{index}"), nic))
-                .collect()
+            nics.flat_map(|(index, nic)| self.entries(&format!("eth{index}"), nic)).collect()
         };
-        let nodes: Nodes = machines
-            .iter()
-            .map(|machine| (machine.name.clone(), entries(machine)))
-            .collect();
+        let nodes: Nodes = machines.iter().map(|machine| (machine.name.clone(), entries(machine))).collect();
         Inventory(
             Static::new(name.clone(), &nodes, &Path::default()).expect("the suite's machines are consistent"),
         )
@@ -63,18 +56,9 @@ impl Inventories {
             interface: interface.to_owned(),
             subnet: block.to_string(),
             gateway: self.gateway(block).map(|gateway| gateway.to_string()),
-            ips: (nic
-                .addresses
-                .iter()
-                .filter(|ip| block.contains(*ip))
-                .map(ToString::to_string))
-            .chain(
-                nic.prefixes
-                    .iter()
-                    .filter(|net| block.contains(*net))
-                    .map(ToString::to_string),
-            )
-            .collect(),
+            ips: (nic.addresses.iter().filter(|ip| block.contains(*ip)).map(ToString::to_string))
+                .chain(nic.prefixes.iter().filter(|net| block.contains(*net)).map(ToString::to_string))
+                .collect(),
             mac: None,
         };
         blocks.map(entry).collect()
@@ -89,12 +73,7 @@ impl World for Inventory {
     }
 
     fn node(&self, machine: &str) -> Node {
-        Node {
-            name: machine.to_owned(),
-            uid: String::new(),
-            provider_id: None,
-            addresses: Vec::new(),
-        }
+        Node { name: machine.to_owned(), uid: String::new(), provider_id: None, addresses: Vec::new() }
     }
 
     fn unknown_instance(&self) -> InstanceId {

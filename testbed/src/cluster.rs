@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, tail};
 use crate::pki::Pki;
@@ -15,6 +15,9 @@ const KUBECONFIG: &str = "kubeconfig";
 const SERVER: &str = "server";
 /// The checkout's generated CRDs; the testbed is never shipped, so it always runs beside its checkout.
 const CRDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/spiderpool/crds");
+
+/// Seen: well under a second; this is for a machine whose cores all compile something else.
+const ROUTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running cluster, and the means to use it as its administrator or as anybody else.
 #[derive(Debug)]
@@ -38,13 +41,7 @@ impl Cluster {
     pub(crate) fn create(dir: &Path, server: &str, pki: Pki, kubectl: PathBuf) -> Result<Self, Error> {
         let administrator = pki.client("kubernetes-admin", Some("system:masters"))?;
         let path = dir.join(KUBECONFIG);
-        kubeconfig::write(
-            &path,
-            server,
-            &pki.authority()?,
-            "kubernetes-admin",
-            &administrator,
-        )?;
+        kubeconfig::write(&path, server, &pki.authority()?, "kubernetes-admin", &administrator)?;
         pki::write_private(&dir.join(SERVER), server)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -97,9 +94,7 @@ impl Cluster {
     /// When the certificate cannot be signed or the file cannot be written.
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<PathBuf, Error> {
         let identity = self.pki.client(user, group)?;
-        let path = self
-            .dir
-            .join(format!("{}.kubeconfig", user.replace(['/', ':'], "-")));
+        let path = self.dir.join(format!("{}.kubeconfig", user.replace(['/', ':'], "-")));
         kubeconfig::write(&path, &self.server, &self.pki.authority()?, user, &identity)?;
         Ok(path)
     }
@@ -125,10 +120,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::kubectl`].
     pub fn kubectl_as(&self, kubeconfig: &Path, args: &[&str], input: &str) -> Result<String, Error> {
-        let start = |source| Error::Start {
-            program: self.kubectl.display().to_string(),
-            source,
-        };
+        let start = |source| Error::Start { program: self.kubectl.display().to_string(), source };
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(kubeconfig).args(args);
         // Its discovery cache is the cluster's, not the user's: a port number is reused with another cluster behind it.
@@ -166,10 +158,7 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses one: with its reason.
     pub fn apply_crds(&self) -> Result<(), Error> {
-        let mut crds = self
-            .crds
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut crds = self.crds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *crds == Crds::Applied {
             return Ok(());
         }
@@ -184,27 +173,18 @@ impl Cluster {
 
     /// Established is said a moment before the API server routes the new paths.
     fn wait_served(&self) -> Result<(), Error> {
-        let mut tries = 0;
-        loop {
-            match self.kubectl(&[
-                "get",
-                "-f",
-                CRDS,
-                "-o",
-                "jsonpath={range .items[*]}{.spec.names.plural}.{.spec.group}{'\\n'}{end}",
-            ]) {
-                Ok(names) => match names
-                    .lines()
-                    .try_for_each(|name| self.kubectl(&["get", name]).map(drop))
-                {
-                    Ok(()) => return Ok(()),
-                    Err(error) if tries == 50 => return Err(error),
-                    Err(_) => {}
-                },
-                Err(error) => return Err(error),
+        let path = "/apis/{.spec.group}/{.spec.versions[0].name}/{.spec.names.plural}?limit=1";
+        let template = format!("jsonpath={{range .items[*]}}{path}{{'\\n'}}{{end}}");
+        let paths = self.kubectl(&["get", "-f", CRDS, "-o", &template])?;
+        let begun = Instant::now();
+        for path in paths.lines() {
+            while let Err(error) = self.kubectl(&["get", "--raw", path]) {
+                if begun.elapsed() > ROUTED_WITHIN {
+                    return Err(error);
+                }
+                thread::sleep(Duration::from_millis(100));
             }
-            tries += 1;
-            thread::sleep(Duration::from_millis(100));
         }
+        Ok(())
     }
 }

@@ -11,18 +11,14 @@ use crate::progress::say;
 /// # Errors
 /// When neither of `SPIDERPOOL_TESTBED_CACHE`, `XDG_CACHE_HOME` and `HOME` is set.
 pub fn folder() -> Result<PathBuf, Error> {
-    let var = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let user = || var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")));
-    var("SPIDERPOOL_TESTBED_CACHE")
-        .or_else(|| Some(user()?.join("spiderpool-testbed")))
-        .ok_or_else(|| Error::Missing {
+    var("SPIDERPOOL_TESTBED_CACHE").or_else(|| Some(user()?.join("spiderpool-testbed"))).ok_or_else(|| {
+        Error::Missing {
             program: "a folder for the cache".to_owned(),
             remedy: "set SPIDERPOOL_TESTBED_CACHE to a folder with 10 GiB of room".to_owned(),
-        })
+        }
+    })
 }
 
 /// Held while something is put into the cache, so that two processes do not build the same thing twice.

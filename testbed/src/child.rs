@@ -27,17 +27,11 @@ impl Child {
         let log = dir.join(format!("{name}.log"));
         let out = File::create(&log).map_err(Error::file("create", &log))?;
         let err = out.try_clone().map_err(Error::file("open", &log))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .current_dir(dir);
+        command.stdin(Stdio::null()).stdout(out).stderr(err).current_dir(dir);
         // Not in the terminal's foreground group: Ctrl-C is for the parent, which ends its children in order.
         command.process_group(0);
-        let process = spawn_tied(command, Signal::KILL).map_err(|source| Error::Start {
-            program: name.to_owned(),
-            source,
-        })?;
+        let process = spawn_tied(command, Signal::KILL)
+            .map_err(|source| Error::Start { program: name.to_owned(), source })?;
         Ok(Self { name, process, log })
     }
 
@@ -50,12 +44,7 @@ impl Child {
     }
 
     fn ended(&self, status: ExitStatus) -> Error {
-        Error::Ended {
-            component: self.name,
-            status,
-            log: self.log.clone(),
-            tail: self.log_tail(),
-        }
+        Error::Ended { component: self.name, status, log: self.log.clone(), tail: self.log_tail() }
     }
 
     /// The name that its log and messages carry.

@@ -26,11 +26,7 @@ pub(crate) fn unpack(cache: &Path) -> Result<PathBuf, Error> {
     let log = cache.join("etcd.log");
     if download(work.path(), &log).is_err() {
         // A new machine has no package lists yet; bringing them needs root, and the second try tells whether it helped.
-        drop(progress::run(
-            "reading Debian's package lists",
-            apt(&["update"]),
-            &log,
-        ));
+        drop(progress::run("reading Debian's package lists", apt(&["update"]), &log));
         download(work.path(), &log).map_err(|error| missing(&error))?;
     }
     let package = find_package(work.path())?;
@@ -54,10 +50,7 @@ fn download(into: &Path, log: &Path) -> Result<(), Error> {
 
 fn apt(args: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .args(["--quiet", "--yes"])
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(["--quiet", "--yes"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 
@@ -76,8 +69,5 @@ fn find_package(dir: &Path) -> Result<PathBuf, Error> {
 fn missing(error: &Error) -> Error {
     let remedy =
         format!("install Debian's {PACKAGE} or put etcd 3.4 or newer on PATH; fetching it failed: {error}");
-    Error::Missing {
-        program: "etcd".to_owned(),
-        remedy,
-    }
+    Error::Missing { program: "etcd".to_owned(), remedy }
 }

@@ -68,10 +68,7 @@ fn go_build(program: &str, module: &Path, to: &Path) -> Command {
         .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
         .arg(to)
         .arg(format!("k8s.io/kubernetes/cmd/{program}"));
-    command
-        .current_dir(module)
-        .env("CGO_ENABLED", "0")
-        .env("GOWORK", "off");
+    command.current_dir(module).env("CGO_ENABLED", "0").env("GOWORK", "off");
     command
 }
 
@@ -88,8 +85,5 @@ fn usual_seconds(program: &str) -> u32 {
 fn no_go(program: &str) -> Error {
     let remedy = "it is built from Go modules, so install Go 1.26 or newer and put `go` on PATH \
                   (or put the programs of Kubernetes 1.31 or newer on PATH or in KUBEBUILDER_ASSETS)";
-    Error::Missing {
-        program: program.to_owned(),
-        remedy: remedy.to_owned(),
-    }
+    Error::Missing { program: program.to_owned(), remedy: remedy.to_owned() }
 }

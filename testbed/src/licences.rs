@@ -69,10 +69,7 @@ fn read_policy(path: &Path) -> anyhow::Result<Policy> {
 
 /// The packages that a build really uses: `cargo metadata` also lists optional ones that nobody turned on.
 fn read_packages(workspace: &Path) -> anyhow::Result<Vec<Package>> {
-    let used = cargo(
-        workspace,
-        &["tree", "--locked", "--workspace", "--prefix=none", "--format={p}"],
-    )?;
+    let used = cargo(workspace, &["tree", "--locked", "--workspace", "--prefix=none", "--format={p}"])?;
     let used: BTreeSet<&str> = used.lines().map(name_and_version).collect();
     let metadata = cargo(workspace, &["metadata", "--locked", "--format-version=1"])?;
     let Metadata { mut packages } =
@@ -88,68 +85,37 @@ fn name_and_version(line: &str) -> &str {
 }
 
 fn cargo(workspace: &Path, args: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new("cargo")
-        .args(args)
-        .current_dir(workspace)
-        .output()
-        .context("cannot start cargo")?;
+    let output =
+        Command::new("cargo").args(args).current_dir(workspace).output().context("cannot start cargo")?;
     if !output.status.success() {
-        bail!(
-            "cargo {} failed: {}",
-            args.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("cargo {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
     }
     String::from_utf8(output.stdout).context("cargo wrote no text")
 }
 
 fn offences(policy: &Policy, packages: &[Package]) -> Vec<String> {
     let allowed: BTreeSet<&str> = policy.licenses.allow.iter().map(String::as_str).collect();
-    let mut found: Vec<String> = packages
-        .iter()
-        .filter_map(|package| offence(&allowed, package))
-        .collect();
+    let mut found: Vec<String> = packages.iter().filter_map(|package| offence(&allowed, package)).collect();
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for package in packages {
-        versions
-            .entry(&package.name)
-            .or_default()
-            .insert(&package.version);
+        versions.entry(&package.name).or_default().insert(&package.version);
     }
     // A skip is written `name@version`, and excuses the older of two versions.
-    let excused = |name: &str| {
-        policy
-            .bans
-            .skip
-            .iter()
-            .any(|skip| skip.name.split(['@', ':']).next() == Some(name))
-    };
-    let doubled = versions
-        .into_iter()
-        .filter(|(name, all)| all.len() > 1 && !excused(name));
+    let excused =
+        |name: &str| policy.bans.skip.iter().any(|skip| skip.name.split(['@', ':']).next() == Some(name));
+    let doubled = versions.into_iter().filter(|(name, all)| all.len() > 1 && !excused(name));
     found.extend(doubled.map(|(name, all)| {
-        format!(
-            "{name}: {} versions ({})",
-            all.len(),
-            all.into_iter().collect::<Vec<_>>().join(", ")
-        )
+        format!("{name}: {} versions ({})", all.len(), all.into_iter().collect::<Vec<_>>().join(", "))
     }));
     found
 }
 
 fn offence(allowed: &BTreeSet<&str>, package: &Package) -> Option<String> {
-    let Package {
-        name,
-        version,
-        license,
-        source,
-    } = package;
+    let Package { name, version, license, source } = package;
     if let Some(source) = source
         && !source.starts_with("registry+")
     {
-        return Some(format!(
-            "{name} {version}: comes from {source}, not from a registry"
-        ));
+        return Some(format!("{name} {version}: comes from {source}, not from a registry"));
     }
     let Some(license) = license else {
         return Some(format!("{name} {version}: states no licence"));
@@ -157,13 +123,10 @@ fn offence(allowed: &BTreeSet<&str>, package: &Package) -> Option<String> {
     let accepts = |wanted: &LicenseReq| allowed.contains(wanted.to_string().as_str());
     match Expression::parse_mode(license, spdx::ParseMode::LAX) {
         Ok(expression) if expression.evaluate(accepts) => None,
-        Ok(_) => Some(format!(
-            "{name} {version}: licence {license} is not allowed by deny.toml"
-        )),
-        Err(error) => Some(format!(
-            "{name} {version}: licence {license:?} cannot be understood: {}",
-            error.reason
-        )),
+        Ok(_) => Some(format!("{name} {version}: licence {license} is not allowed by deny.toml")),
+        Err(error) => {
+            Some(format!("{name} {version}: licence {license:?} cannot be understood: {}", error.reason))
+        }
     }
 }
 
@@ -198,10 +161,7 @@ mod tests {
     #[test]
     fn every_part_of_a_conjunction_must_be_allowed() {
         let found = offences(&policy(), &[package("a", "1", "MIT AND GPL-3.0-only")]);
-        assert_eq!(
-            found,
-            ["a 1: licence MIT AND GPL-3.0-only is not allowed by deny.toml"]
-        );
+        assert_eq!(found, ["a 1: licence MIT AND GPL-3.0-only is not allowed by deny.toml"]);
     }
 
     #[test]

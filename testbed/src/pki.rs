@@ -36,9 +36,7 @@ impl Pki {
     pub(crate) fn create(dir: &Path) -> Result<Self, Error> {
         let pki = Self::at(dir);
         let key = new_key(AUTHORITY)?;
-        let certificate = authority_params()
-            .self_signed(&key)
-            .map_err(certificate_of(AUTHORITY))?;
+        let certificate = authority_params().self_signed(&key).map_err(certificate_of(AUTHORITY))?;
         pki.write("ca.crt", &certificate.pem())?;
         pki.write("ca.key", &key.serialize_pem())?;
         let server = pki.sign("the servers", &server_params())?;
@@ -83,10 +81,7 @@ impl Pki {
         let issuer = Issuer::new(authority_params(), key);
         let own = new_key(subject)?;
         let certificate = params.signed_by(&own, &issuer).map_err(certificate_of(subject))?;
-        Ok(Identity {
-            certificate: certificate.pem(),
-            key: own.serialize_pem(),
-        })
+        Ok(Identity { certificate: certificate.pem(), key: own.serialize_pem() })
     }
 
     fn read(&self, name: &str) -> Result<String, Error> {
@@ -104,49 +99,31 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(path).map_err(Error::file("create", path))?;
-    file.write_all(text.as_bytes())
-        .map_err(Error::file("write", path))
+    file.write_all(text.as_bytes()).map_err(Error::file("write", path))
 }
 
 fn authority_params() -> CertificateParams {
     let mut params = nameless();
     params.distinguished_name.push(DnType::CommonName, AUTHORITY);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params
 }
 
 fn server_params() -> CertificateParams {
     let mut params = nameless();
     params.distinguished_name.push(DnType::CommonName, "kubernetes");
-    params.subject_alt_names = vec![
-        SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        SanType::IpAddress(SERVICE_ADDRESS),
-    ];
-    let names = [
-        "localhost",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-    ];
-    params.subject_alt_names.extend(
-        names
-            .into_iter()
-            .filter_map(|name| Some(SanType::DnsName(name.try_into().ok()?))),
-    );
+    params.subject_alt_names =
+        vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)), SanType::IpAddress(SERVICE_ADDRESS)];
+    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+    params
+        .subject_alt_names
+        .extend(names.into_iter().filter_map(|name| Some(SanType::DnsName(name.try_into().ok()?))));
     // etcd's peers and the API server are both servers and clients of each other.
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
-    params.key_usages = vec![
-        KeyUsagePurpose::DigitalSignature,
-        KeyUsagePurpose::KeyEncipherment,
-    ];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     params
 }
 

@@ -26,9 +26,7 @@ impl Probe {
         let versions = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?;
-        Ok(Self {
-            config: Arc::new(versions.with_root_certificates(roots).with_no_client_auth()),
-        })
+        Ok(Self { config: Arc::new(versions.with_root_certificates(roots).with_no_client_auth()) })
     }
 
     /// Returns the status line and the body of `path` at a loopback port.
@@ -40,10 +38,7 @@ impl Probe {
         let name = ServerName::IpAddress(Ipv4Addr::LOCALHOST.into());
         let connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, socket);
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-        )?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
         let mut answer = Vec::new();
         match stream.read_to_end(&mut answer) {
             // A server may close without TLS' farewell; the status line has arrived all the same.
@@ -52,15 +47,8 @@ impl Probe {
         }
         let text = String::from_utf8_lossy(&answer);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .unwrap_or(0);
-        Ok(Answer {
-            status,
-            body: body.to_owned(),
-        })
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Ok(Answer { status, body: body.to_owned() })
     }
 }
 

@@ -59,13 +59,7 @@ impl Programs {
     /// The path of each program, by name.
     #[must_use]
     pub fn paths(&self) -> [(&'static str, &Path); 5] {
-        let Self {
-            etcd,
-            kube_apiserver,
-            kube_controller_manager,
-            kube_scheduler,
-            kubectl,
-        } = self;
+        let Self { etcd, kube_apiserver, kube_controller_manager, kube_scheduler, kubectl } = self;
         [
             ("etcd", etcd),
             ("kube-apiserver", kube_apiserver),
@@ -80,44 +74,27 @@ impl Programs {
 fn locate(name: &str, cached: &Path) -> Option<PathBuf> {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let given = assets
-        .into_iter()
-        .chain(std::env::split_paths(&path))
-        .map(|dir| dir.join(name));
+    let given = assets.into_iter().chain(std::env::split_paths(&path)).map(|dir| dir.join(name));
     given.chain([cached.to_owned()]).find(|file| is_program(file))
 }
 
 fn is_program(file: &Path) -> bool {
-    file.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn check_version(apiserver: &Path) -> Result<(), Error> {
-    let start = |source| Error::Start {
-        program: apiserver.display().to_string(),
-        source,
-    };
+    let start = |source| Error::Start { program: apiserver.display().to_string(), source };
     let output = Command::new(apiserver).arg("--version").output().map_err(start)?;
-    let found = String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .trim_start_matches("Kubernetes ")
-        .to_owned();
+    let found = String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("Kubernetes ").to_owned();
     if major_minor(&found).is_some_and(|version| version >= OLDEST) {
         say(&format!("kube-apiserver {found} at {}", apiserver.display()));
         return Ok(());
     }
-    Err(Error::TooOld {
-        path: apiserver.to_owned(),
-        found,
-        needed: "1.31",
-    })
+    Err(Error::TooOld { path: apiserver.to_owned(), found, needed: "1.31" })
 }
 
 fn major_minor(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version
-        .trim_start_matches('v')
-        .split('.')
-        .map(|part| part.parse().ok());
+    let mut parts = version.trim_start_matches('v').split('.').map(|part| part.parse().ok());
     Some((parts.next()??, parts.next()??))
 }
 
@@ -135,13 +112,8 @@ mod tests {
     #[test]
     fn an_api_server_older_than_1_31_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        let error = check_version(&script(dir.path(), "echo Kubernetes v1.30.14"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("v1.30.14") && error.contains("1.31 or newer"),
-            "{error}"
-        );
+        let error = check_version(&script(dir.path(), "echo Kubernetes v1.30.14")).unwrap_err().to_string();
+        assert!(error.contains("v1.30.14") && error.contains("1.31 or newer"), "{error}");
     }
 
     #[test]

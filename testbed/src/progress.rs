@@ -24,20 +24,14 @@ pub(crate) fn run(what: &str, mut command: Command, log: &Path) -> Result<(), Er
     let shown = format!(
         "{} {}",
         command.get_program().display(),
-        command
-            .get_args()
-            .map(|a| a.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ")
+        command.get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ")
     );
     let out = File::create(log).map_err(Error::file("create", log))?;
     let err = out.try_clone().map_err(Error::file("open", log))?;
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = spawn_tied(command, Signal::TERM).map_err(|source| Error::Start {
-        program: program.clone(),
-        source,
-    })?;
+    let mut child = spawn_tied(command, Signal::TERM)
+        .map_err(|source| Error::Start { program: program.clone(), source })?;
     say(what);
     let mut said = begun;
     let status = loop {
@@ -65,7 +59,7 @@ pub(crate) fn run(what: &str, mut command: Command, log: &Path) -> Result<(), Er
 
 fn last_line(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().next_back().map_or_else(String::new, |line| {
-        format!("({})", line.chars().take(100).collect::<String>())
-    })
+    text.lines()
+        .next_back()
+        .map_or_else(String::new, |line| format!("({})", line.chars().take(100).collect::<String>()))
 }

@@ -45,28 +45,18 @@ impl Scratch {
                     "process {pid} runs a control plane there; `testbed down --dir {}` ends it",
                     path.display()
                 );
-                return Err(Error::InUse {
-                    path: path.to_owned(),
-                    reason,
-                });
+                return Err(Error::InUse { path: path.to_owned(), reason });
             }
             Owner::Gone => fs::remove_dir_all(path).map_err(Error::file("remove", path))?,
             Owner::Nobody => {
                 let empty = fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
                 if !empty {
                     let reason = "it holds files that are not the testbed's; name another folder".to_owned();
-                    return Err(Error::InUse {
-                        path: path.to_owned(),
-                        reason,
-                    });
+                    return Err(Error::InUse { path: path.to_owned(), reason });
                 }
             }
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(Error::file("create", path))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("create", path))?;
         Self::own(fs::canonicalize(path).map_err(Error::file("open", path))?)
     }
 
@@ -76,11 +66,7 @@ impl Scratch {
         lock.lock().map_err(Error::file("lock", &name))?;
         fs::write(&name, std::process::id().to_string()).map_err(Error::file("write", &name))?;
         let janitor = janitor(&path)?;
-        Ok(Self {
-            path,
-            janitor,
-            _lock: lock,
-        })
+        Ok(Self { path, janitor, _lock: lock })
     }
 
     /// Where it is.
@@ -109,10 +95,7 @@ fn janitor(path: &Path) -> Result<Child, Error> {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
-        .map_err(|source| Error::Start {
-            program: "sh".to_owned(),
-            source,
-        })
+        .map_err(|source| Error::Start { program: "sh".to_owned(), source })
 }
 
 /// Who owns a folder of the testbed.

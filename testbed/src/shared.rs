@@ -17,10 +17,7 @@ pub const SHARED_KUBECONFIG: &str = "TESTBED_KUBECONFIG";
 ///
 /// # Panics
 /// When it cannot be brought up: no test that asked for it can pass.
-#[expect(
-    clippy::panic,
-    reason = "a test without its cluster can only fail, and must say why"
-)]
+#[expect(clippy::panic, reason = "a test without its cluster can only fail, and must say why")]
 #[must_use]
 pub fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Result<Shared, Error>> = OnceLock::new();
@@ -46,10 +43,7 @@ enum Shared {
 
 fn bring_up() -> Result<Shared, Error> {
     match std::env::var_os(SHARED_KUBECONFIG) {
-        Some(path) => Ok(Shared::Given(Cluster::open(
-            &PathBuf::from(path),
-            Programs::ensure()?.kubectl,
-        )?)),
+        Some(path) => Ok(Shared::Given(Cluster::open(&PathBuf::from(path), Programs::ensure()?.kubectl)?)),
         None => Ok(Shared::Own(Box::new(ControlPlane::start()?))),
     }
 }

@@ -138,20 +138,14 @@ impl AddressRange {
 
 impl From<IpAddr> for AddressRange {
     fn from(address: IpAddr) -> Self {
-        Self {
-            first: address,
-            last: address,
-        }
+        Self { first: address, last: address }
     }
 }
 
 impl From<IpNet> for AddressRange {
     /// Takes the whole block, network and broadcast address included: a delegated prefix has neither.
     fn from(net: IpNet) -> Self {
-        Self {
-            first: net.network(),
-            last: net.broadcast(),
-        }
+        Self { first: net.network(), last: net.broadcast() }
     }
 }
 
@@ -169,25 +163,16 @@ impl FromStr for AddressRange {
     type Err = RangeError;
 
     fn from_str(text: &str) -> Result<Self, RangeError> {
-        let syntax = || RangeError::Syntax {
-            text: text.to_owned(),
-        };
+        let syntax = || RangeError::Syntax { text: text.to_owned() };
         if text.contains('/') {
-            return text
-                .parse::<IpNet>()
-                .map(|net| Self::from(net.trunc()))
-                .map_err(|_| syntax());
+            return text.parse::<IpNet>().map(|net| Self::from(net.trunc())).map_err(|_| syntax());
         }
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let first: IpAddr = first.trim().parse().map_err(|_| syntax())?;
         let last: IpAddr = last.trim().parse().map_err(|_| syntax())?;
         if Family::of(first) != Family::of(last) {
-            return Err(RangeError::Mixed {
-                text: text.to_owned(),
-            });
+            return Err(RangeError::Mixed { text: text.to_owned() });
         }
-        Self::new(first, last).ok_or_else(|| RangeError::Reversed {
-            text: text.to_owned(),
-        })
+        Self::new(first, last).ok_or_else(|| RangeError::Reversed { text: text.to_owned() })
     }
 }

@@ -28,10 +28,7 @@ impl AddressSet {
     /// # Errors
     /// The first item that is no range.
     pub fn parse<S: AsRef<str>>(items: &[S]) -> Result<Self, RangeError> {
-        items
-            .iter()
-            .map(|item| item.as_ref().parse::<AddressRange>())
-            .collect()
+        items.iter().map(|item| item.as_ref().parse::<AddressRange>()).collect()
     }
 
     /// Reads a list like [`parse`](Self::parse), but skips what is no range and returns it beside the set.
@@ -64,9 +61,7 @@ impl AddressSet {
     /// Returns how many addresses the set holds, saturating at `u128::MAX`.
     #[must_use]
     pub fn count(&self) -> u128 {
-        self.ranges
-            .iter()
-            .fold(0, |sum: u128, range| sum.saturating_add(range.count()))
+        self.ranges.iter().fold(0, |sum: u128, range| sum.saturating_add(range.count()))
     }
 
     /// Returns whether `address` is in the set.
@@ -79,14 +74,7 @@ impl AddressSet {
     /// Returns the part of the set that is of `family`.
     #[must_use]
     pub fn of(&self, family: Family) -> Self {
-        Self {
-            ranges: self
-                .ranges
-                .iter()
-                .copied()
-                .filter(|r| r.family() == family)
-                .collect(),
-        }
+        Self { ranges: self.ranges.iter().copied().filter(|r| r.family() == family).collect() }
     }
 
     /// Returns the addresses that are in either set.
@@ -220,14 +208,8 @@ mod tests {
 
     #[test]
     fn neighbours_and_overlaps_become_one_range() {
-        assert_eq!(
-            set(&["10.0.0.2", "10.0.0.1", "10.0.0.3-10.0.0.9"]).to_strings(),
-            ["10.0.0.1-10.0.0.9"]
-        );
-        assert_eq!(
-            set(&["10.0.0.1-10.0.0.5", "10.0.0.3-10.0.0.4"]).to_strings(),
-            ["10.0.0.1-10.0.0.5"]
-        );
+        assert_eq!(set(&["10.0.0.2", "10.0.0.1", "10.0.0.3-10.0.0.9"]).to_strings(), ["10.0.0.1-10.0.0.9"]);
+        assert_eq!(set(&["10.0.0.1-10.0.0.5", "10.0.0.3-10.0.0.4"]).to_strings(), ["10.0.0.1-10.0.0.5"]);
     }
 
     #[test]
@@ -238,10 +220,7 @@ mod tests {
     #[test]
     fn a_prefix_counts_without_being_expanded() {
         assert_eq!(set(&["2001:db8::/80"]).count(), 1 << 48);
-        assert_eq!(
-            set(&["172.16.16.64/28"]).to_strings(),
-            ["172.16.16.64-172.16.16.79"]
-        );
+        assert_eq!(set(&["172.16.16.64/28"]).to_strings(), ["172.16.16.64-172.16.16.79"]);
         assert_eq!(set(&["::/0"]).count(), u128::MAX);
         let rest = set(&["::/0"]).difference(&set(&["::"]));
         assert_eq!(rest.to_strings(), ["::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]);
@@ -250,12 +229,7 @@ mod tests {
     #[test]
     fn a_reversed_range_is_an_error_and_not_an_empty_one() {
         let error = AddressSet::parse(&["2001:db8::9-2001:db8::1"]).unwrap_err();
-        assert_eq!(
-            error,
-            RangeError::Reversed {
-                text: "2001:db8::9-2001:db8::1".into()
-            }
-        );
+        assert_eq!(error, RangeError::Reversed { text: "2001:db8::9-2001:db8::1".into() });
         let (good, bad) = AddressSet::parse_lenient(&["10.0.0.9-10.0.0.1", "10.0.0.3"]);
         assert_eq!((good.to_strings(), bad.len()), (vec!["10.0.0.3".to_owned()], 1));
     }
@@ -264,9 +238,7 @@ mod tests {
     fn a_range_of_two_families_is_refused() {
         assert_eq!(
             "10.0.0.1-::1".parse::<AddressRange>(),
-            Err(RangeError::Mixed {
-                text: "10.0.0.1-::1".into()
-            })
+            Err(RangeError::Mixed { text: "10.0.0.1-::1".into() })
         );
     }
 

@@ -17,10 +17,7 @@ impl<T> Intervals<T> {
         entries.sort_by_key(|(range, _)| *range);
         let mut highest: Vec<AddressRange> = Vec::with_capacity(entries.len());
         for (range, _) in &entries {
-            let top = highest
-                .last()
-                .filter(|top| top.last() >= range.last())
-                .unwrap_or(range);
+            let top = highest.last().filter(|top| top.last() >= range.last()).unwrap_or(range);
             highest.push(*top);
         }
         Self { entries, highest }
@@ -29,9 +26,7 @@ impl<T> Intervals<T> {
     /// Calls `found` with each overlap of `wanted` with an entry.
     pub(crate) fn overlaps<'a>(&'a self, wanted: &AddressSet, mut found: impl FnMut(AddressRange, &'a T)) {
         for range in wanted.ranges() {
-            let end = self
-                .entries
-                .partition_point(|(entry, _)| entry.first() <= range.last());
+            let end = self.entries.partition_point(|(entry, _)| entry.first() <= range.last());
             for at in (0..end).rev() {
                 let (Some(top), Some((entry, holder))) = (self.highest.get(at), self.entries.get(at)) else {
                     break;
@@ -96,13 +91,7 @@ mod tests {
     fn a_share_is_taken_per_family() {
         let whole = AddressSet::parse(&["10.0.0.0/24", "2001:db8::/80"]).unwrap();
         assert_eq!(percent(&AddressSet::parse(&["10.0.0.0/26"]).unwrap(), &whole), 25);
-        assert_eq!(
-            percent(
-                &AddressSet::parse(&["10.0.0.0/26", "2001:db8::/81"]).unwrap(),
-                &whole
-            ),
-            50
-        );
+        assert_eq!(percent(&AddressSet::parse(&["10.0.0.0/26", "2001:db8::/81"]).unwrap(), &whole), 50);
         assert_eq!(percent(&AddressSet::new(), &AddressSet::new()), 0);
     }
 

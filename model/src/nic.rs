@@ -97,9 +97,7 @@ impl Serialize for Mac {
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -147,21 +145,12 @@ mod tests {
 
     #[test]
     fn a_mac_round_trips_in_lower_case() {
-        assert_eq!(
-            "00:16:3E:0a:00:01".parse::<Mac>().unwrap().to_string(),
-            "00:16:3e:0a:00:01"
-        );
+        assert_eq!("00:16:3E:0a:00:01".parse::<Mac>().unwrap().to_string(), "00:16:3e:0a:00:01");
     }
 
     #[test]
     fn what_is_no_mac_is_refused() {
-        for text in [
-            "",
-            "00:16:3e:0a:00",
-            "00:16:3e:0a:00:01:02",
-            "0:16:3e:0a:00:01",
-            "zz:16:3e:0a:00:01",
-        ] {
+        for text in ["", "00:16:3e:0a:00", "00:16:3e:0a:00:01:02", "0:16:3e:0a:00:01", "zz:16:3e:0a:00:01"] {
             assert!(text.parse::<Mac>().is_err(), "{text}");
         }
     }

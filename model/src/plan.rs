@@ -145,30 +145,11 @@ pub fn plan(input: &Input<'_>, memory: Memory) -> Plan {
     let wanted = wanted::collect(input);
     let settled = settle::settle(input, &wanted, memory);
     let nodes = verdict::reports(input, wanted.drafts, &settled);
-    let settle::Settled {
-        steps,
-        pools,
-        multus,
-        mut notes,
-        memory,
-        ..
-    } = settled;
+    let settle::Settled { steps, pools, multus, mut notes, memory, .. } = settled;
     for (name, reading) in input.readings {
-        notes.extend(
-            reading
-                .warnings()
-                .iter()
-                .map(|warning| format!("provider {name}: {warning}")),
-        );
+        notes.extend(reading.warnings().iter().map(|warning| format!("provider {name}: {warning}")));
     }
-    Plan {
-        steps,
-        pools,
-        multus,
-        nodes,
-        notes,
-        memory,
-    }
+    Plan { steps, pools, multus, nodes, notes, memory }
 }
 
 #[cfg(test)]

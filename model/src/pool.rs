@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 use crate::address::Family;
 use crate::address_set::AddressSet;
 use crate::nic::{InstanceId, Mac, NicId, ProviderName, SubnetId};
-use crate::template::MultusName;
 
 /// What a generated pool says: the part of its `spec` that we own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +26,10 @@ pub struct PoolSpec {
     pub denied: AddressSet,
     /// Whether the pool serves pods that name none.
     pub default: bool,
-    /// The only node whose pods may use it.
-    pub node: String,
-    /// The only attachment whose pods may use it.
-    pub multus: MultusName,
+    /// `nodeName`: the nodes whose pods may use it; of a pool that should be, exactly one.
+    pub nodes: Vec<String>,
+    /// `multusName`: the attachments whose pods may use it; of a pool that should be, exactly one.
+    pub multus: Vec<String>,
 }
 
 impl PoolSpec {
@@ -52,6 +51,8 @@ impl PoolSpec {
 pub struct Origin {
     /// The provider that showed the NIC.
     pub provider: ProviderName,
+    /// The node's name.
+    pub node: String,
     /// The node's `metadata.uid`.
     pub node_uid: String,
     /// The instance that the node is.
@@ -123,15 +124,11 @@ pub fn pool_name(node: &str, interface: &str, nic: &NicId, subnet: IpNet) -> Str
         identity.update(part.as_bytes());
         identity.update([0]);
     }
-    let hash = identity
-        .finalize()
-        .iter()
-        .take(4)
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+    let hash = identity.finalize().iter().take(4).fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
     let mut readable: String = format!("{node}-{interface}")
         .to_lowercase()
         .chars()
@@ -139,11 +136,7 @@ pub fn pool_name(node: &str, interface: &str, nic: &NicId, subnet: IpNet) -> Str
         .take(READABLE)
         .collect();
     readable.truncate(readable.trim_end_matches('-').len());
-    format!(
-        "{}-{}-{hash}",
-        readable.trim_start_matches('-'),
-        Family::of(subnet.addr())
-    )
+    format!("{}-{}-{hash}", readable.trim_start_matches('-'), Family::of(subnet.addr()))
 }
 
 #[cfg(test)]
@@ -173,10 +166,7 @@ mod tests {
         assert_ne!(pools[0], pools[1]);
         for pool in pools {
             assert!(pool.len() <= 253, "{pool}");
-            assert!(
-                pool.chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-            );
+            assert!(pool.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
         }
     }
 

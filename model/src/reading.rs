@@ -47,12 +47,7 @@ pub enum Sight<'a> {
 impl Reading {
     /// Takes in a complete reading that began at `at`.
     pub fn absorb(&mut self, inventory: Inventory, at: Moment) {
-        let Inventory {
-            scope,
-            instances,
-            subnets,
-            warnings,
-        } = inventory;
+        let Inventory { scope, instances, subnets, warnings } = inventory;
         match scope {
             Scope::Whole => {
                 self.instances.clear();
@@ -67,8 +62,7 @@ impl Reading {
                 self.subnets.extend(subnets);
             }
         }
-        self.instances
-            .extend(instances.into_iter().map(|(id, nics)| (id, Seen { nics, at })));
+        self.instances.extend(instances.into_iter().map(|(id, nics)| (id, Seen { nics, at })));
         self.failure = None;
     }
 
@@ -140,13 +134,7 @@ mod tests {
     fn a_failed_reading_forgets_nothing() {
         let mut reading = Reading::default();
         let instances = BTreeMap::from([("i-1".into(), Vec::new())]);
-        reading.absorb(
-            Inventory {
-                instances,
-                ..Inventory::default()
-            },
-            at(1),
-        );
+        reading.absorb(Inventory { instances, ..Inventory::default() }, at(1));
         reading.fail("cut JSON".into(), Failure::Passing);
         assert_eq!(reading.sight(&"i-1".into()), Sight::Present(&[], at(1)));
         assert_eq!(reading.failure(), Some("cut JSON"));
@@ -156,23 +144,11 @@ mod tests {
     fn a_partial_reading_speaks_only_of_what_was_asked() {
         let mut reading = Reading::default();
         let instances = BTreeMap::from([("i-1".into(), Vec::new()), ("i-2".into(), Vec::new())]);
-        reading.absorb(
-            Inventory {
-                instances,
-                ..Inventory::default()
-            },
-            at(1),
-        );
+        reading.absorb(Inventory { instances, ..Inventory::default() }, at(1));
         let asked = BTreeSet::from(["i-2".into(), "i-3".into()]);
         let instances = BTreeMap::from([("i-3".into(), Vec::new())]);
-        reading.absorb(
-            Inventory {
-                scope: Scope::Instances(asked),
-                instances,
-                ..Inventory::default()
-            },
-            at(2),
-        );
+        reading
+            .absorb(Inventory { scope: Scope::Instances(asked), instances, ..Inventory::default() }, at(2));
         assert_eq!(reading.sight(&"i-1".into()), Sight::Present(&[], at(1)));
         assert_eq!(reading.sight(&"i-2".into()), Sight::Absent(at(1)));
         assert_eq!(reading.sight(&"i-3".into()), Sight::Present(&[], at(2)));

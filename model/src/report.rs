@@ -30,11 +30,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub(crate) fn new(status: Truth, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            reason,
-            message: message.into(),
-        }
+        Self { status, reason, message: message.into() }
     }
 }
 
@@ -80,8 +76,6 @@ impl NodeReport {
     /// Returns how many addresses of a family pods may use on this node.
     #[must_use]
     pub fn count(&self, family: Family) -> u128 {
-        self.nics.iter().fold(0, |sum: u128, nic| {
-            sum.saturating_add(nic.addresses.of(family).count())
-        })
+        self.nics.iter().fold(0, |sum: u128, nic| sum.saturating_add(nic.addresses.of(family).count()))
     }
 }

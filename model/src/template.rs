@@ -64,9 +64,7 @@ pub enum TemplateError {
 pub fn check_interface(name: &str) -> Result<(), TemplateError> {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if name.is_empty() || name.len() > INTERFACE_MAX || name == "." || name == ".." || name.contains(bad) {
-        return Err(TemplateError::Interface {
-            name: name.to_owned(),
-        });
+        return Err(TemplateError::Interface { name: name.to_owned() });
     }
     Ok(())
 }
@@ -147,9 +145,7 @@ impl FromStr for MultusName {
         let (namespace, name) = text
             .split_once('/')
             .filter(|(_, name)| !name.contains('/'))
-            .ok_or_else(|| TemplateError::NoNamespace {
-                text: text.to_owned(),
-            })?;
+            .ok_or_else(|| TemplateError::NoNamespace { text: text.to_owned() })?;
         if namespace.len() > LABEL_MAX || !is_label(namespace) {
             return Err(TemplateError::Kubernetes {
                 name: namespace.to_owned(),
@@ -166,10 +162,7 @@ impl FromStr for MultusName {
                 max: SUBDOMAIN_MAX,
             });
         }
-        Ok(Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        })
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 }
 
@@ -205,23 +198,11 @@ impl FromStr for MultusTemplate {
         // The longest name that Linux allows, so that no interface can make the result too long later.
         let sample = "e".repeat(INTERFACE_MAX);
         template.render(&sample).map_err(|error| match error {
-            TemplateError::Kubernetes {
-                name,
-                what,
-                also,
-                max,
-            } => {
+            TemplateError::Kubernetes { name, what, also, max } => {
                 let name = name.replace(&sample, Self::PLACEHOLDER);
-                TemplateError::Kubernetes {
-                    name,
-                    what,
-                    also,
-                    max,
-                }
+                TemplateError::Kubernetes { name, what, also, max }
             }
-            TemplateError::NoNamespace { .. } => TemplateError::NoNamespace {
-                text: text.to_owned(),
-            },
+            TemplateError::NoNamespace { .. } => TemplateError::NoNamespace { text: text.to_owned() },
             other => other,
         })?;
         Ok(template)
@@ -238,16 +219,10 @@ fn check_placeholder(template: &str, placeholder: &'static str) -> Result<(), Te
     let rest = template.replace(placeholder, "");
     let template = template.to_owned();
     if rest.contains(['{', '}']) {
-        return Err(TemplateError::UnknownPlaceholder {
-            template,
-            placeholder,
-        });
+        return Err(TemplateError::UnknownPlaceholder { template, placeholder });
     }
     if rest == template {
-        return Err(TemplateError::NoPlaceholder {
-            template,
-            placeholder,
-        });
+        return Err(TemplateError::NoPlaceholder { template, placeholder });
     }
     Ok(())
 }
@@ -272,14 +247,7 @@ mod tests {
     #[test]
     fn a_nic_is_named_by_its_index() {
         assert_eq!(InterfaceTemplate::default().render(1).unwrap(), "eth1");
-        assert_eq!(
-            "ens{index}s0"
-                .parse::<InterfaceTemplate>()
-                .unwrap()
-                .render(12)
-                .unwrap(),
-            "ens12s0"
-        );
+        assert_eq!("ens{index}s0".parse::<InterfaceTemplate>().unwrap().render(12).unwrap(), "ens12s0");
     }
 
     #[test]
@@ -323,19 +291,13 @@ mod tests {
         let long = format!("kube-system/{}{{interface}}", "a".repeat(239));
         for (text, why) in [
             ("kube-system/ipvlan", "has no {interface}"),
-            (
-                "kube-system/ipvlan-{index}",
-                "has a brace that is not part of {interface}",
-            ),
+            ("kube-system/ipvlan-{index}", "has a brace that is not part of {interface}"),
             ("ipvlan-{interface}", "is not of the form namespace/name"),
             ("a/b/{interface}", "is not of the form namespace/name"),
             ("Kube/{interface}", "\"Kube\" is no namespace"),
             ("kube.system/{interface}", "\"kube.system\" is no namespace"),
             ("/{interface}", "\"\" is no namespace"),
-            (
-                "kube-system/IPvlan-{interface}",
-                "\"IPvlan-{interface}\" is no object name",
-            ),
+            ("kube-system/IPvlan-{interface}", "\"IPvlan-{interface}\" is no object name"),
             ("kube-system/-{interface}", "\"-{interface}\" is no object name"),
             (long.as_str(), "at most 253 bytes"),
         ] {

@@ -47,10 +47,7 @@ impl Memory {
         if !fresh.is_empty() {
             absence.since.push((fresh, at));
         }
-        let twice = absence
-            .since
-            .iter()
-            .filter(|(_, first)| first.after(resync) <= at);
+        let twice = absence.since.iter().filter(|(_, first)| first.after(resync) <= at);
         twice.fold(AddressSet::new(), |sum, (set, _)| sum.union(set))
     }
 
@@ -97,9 +94,6 @@ mod tests {
         let mut memory = Memory::default();
         memory.miss("p", &set(&["10.0.0.5-10.0.0.6"]), at(0), RESYNC);
         memory.miss("p", &set(&["10.0.0.6"]), at(30), RESYNC);
-        assert_eq!(
-            memory.miss("p", &set(&["10.0.0.5-10.0.0.6"]), at(61), RESYNC),
-            set(&["10.0.0.6"])
-        );
+        assert_eq!(memory.miss("p", &set(&["10.0.0.5-10.0.0.6"]), at(61), RESYNC), set(&["10.0.0.6"]));
     }
 }

@@ -30,10 +30,7 @@ impl Stock {
             let top = largest.entry(family).or_default();
             *top = (*top).max(count);
         }
-        Self {
-            whole: ranges.into_iter().collect(),
-            largest,
-        }
+        Self { whole: ranges.into_iter().collect(), largest }
     }
 
     /// Returns whether losing `part` at once needs a second confirmation.

@@ -65,11 +65,7 @@ struct Loss {
 }
 
 pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> Settled {
-    let held: BTreeMap<&str, Held<'_>> = input
-        .pools
-        .values()
-        .filter_map(|pool| hold(input, pool))
-        .collect();
+    let held: BTreeMap<&str, Held<'_>> = input.pools.values().filter_map(|pool| hold(input, pool)).collect();
     memory.keep(|pool| held.contains_key(pool));
     let mut settled = Settled {
         steps: Vec::new(),
@@ -88,20 +84,13 @@ pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> 
     brake(input, &held, &mut losses, &mut memory, &mut settled.notes);
     release(&held, &losses, demand, &mut settled);
     gain(input, demand, &held, &losses, &mut settled);
-    for wanted in demand
-        .pools
-        .values()
-        .filter(|wanted| settled.pools.contains_key(&wanted.name))
-    {
+    for wanted in demand.pools.values().filter(|wanted| settled.pools.contains_key(&wanted.name)) {
         if let Some(policy) = input.policy.providers.get(&wanted.origin.provider) {
-            settled
-                .multus
-                .entry(wanted.multus.clone())
-                .or_insert_with(|| MultusTarget {
-                    name: wanted.multus.clone(),
-                    interface: wanted.origin.interface.clone(),
-                    coordinator: policy.coordinator,
-                });
+            settled.multus.entry(wanted.multus.clone()).or_insert_with(|| MultusTarget {
+                name: wanted.multus.clone(),
+                interface: wanted.origin.interface.clone(),
+                coordinator: policy.coordinator,
+            });
         }
     }
     settled.memory = memory;
@@ -137,21 +126,15 @@ fn strangers(input: &Input<'_>) -> Vec<String> {
 
 fn evidence<'a>(input: &'a Input<'_>, demand: &'a Demand, held: &Held<'_>) -> Evidence<'a> {
     let Held { pool, origin, spec } = held;
-    if let Some(wanted) = demand
-        .pools
-        .get(&pool.name)
-        .filter(|wanted| wanted.origin.nic == origin.nic)
-    {
+    if let Some(wanted) = demand.pools.get(&pool.name).filter(|wanted| wanted.origin.nic == origin.nic) {
         return Evidence::Shown(&wanted.shown, wanted.at);
     }
-    let Some((node, matched)) = input.nodes.get(&spec.node) else {
+    let Some((node, matched)) = input.nodes.get(&origin.node) else {
         return Evidence::NodeGone;
     };
-    let successor = demand
-        .by_nic
-        .get(&(origin.nic.clone(), spec.family()))
-        .and_then(|name| demand.pools.get(name));
-    if successor.is_some_and(|wanted| wanted.node == node.name) {
+    let successor =
+        demand.by_nic.get(&(origin.nic.clone(), spec.family())).and_then(|name| demand.pools.get(name));
+    if successor.is_some_and(|wanted| wanted.origin.node == node.name) {
         return Evidence::Superseded;
     }
     // A node that was re-created on another instance leaves the old instance's pools to what the cloud says of it.
@@ -184,34 +167,18 @@ fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: &mut Memory
     let nothing = AddressSet::new();
     let (shown, at) = match evidence(input, demand, held) {
         Evidence::Silence => {
-            return Loss {
-                denied: spec.denied.clone(),
-                ..Loss::default()
-            };
+            return Loss { denied: spec.denied.clone(), ..Loss::default() };
         }
         Evidence::Superseded => {
             let removed = spec.ips.difference(&pool.allocated);
             let why = format!("its addresses moved to another pool of NIC {}", origin.nic);
-            return Loss {
-                removed,
-                why,
-                ..Loss::default()
-            };
+            return Loss { removed, why, ..Loss::default() };
         }
         Evidence::NodeGone => {
             // Half a pool of a node that is gone serves nobody: it goes whole, or waits whole.
-            let removed = if pool.allocated.is_empty() {
-                spec.ips.clone()
-            } else {
-                nothing
-            };
-            let (node, why) = (spec.node.clone(), format!("node {} left the cluster", spec.node));
-            return Loss {
-                removed,
-                why,
-                gone: Some(node),
-                ..Loss::default()
-            };
+            let removed = if pool.allocated.is_empty() { spec.ips.clone() } else { nothing };
+            let (node, why) = (origin.node.clone(), format!("node {} left the cluster", origin.node));
+            return Loss { removed, why, gone: Some(node), ..Loss::default() };
         }
         Evidence::Shown(shown, at) => (shown, at),
         Evidence::Denied(at) => (&nothing, at),
@@ -220,17 +187,8 @@ fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: &mut Memory
     let twice = memory.miss(&pool.name, &missing, at, input.policy.resync);
     let removed = twice.difference(&pool.allocated);
     let denied = missing.difference(&removed).difference(&pool.allocated);
-    let why = format!(
-        "provider {} shows them on NIC {} no more",
-        origin.provider, origin.nic
-    );
-    Loss {
-        missing,
-        removed,
-        denied,
-        why,
-        gone: None,
-    }
+    let why = format!("provider {} shows them on NIC {} no more", origin.provider, origin.nic);
+    Loss { missing, removed, denied, why, gone: None }
 }
 
 /// Takes losses back that are too many at once and not yet confirmed.
@@ -241,18 +199,12 @@ fn brake(
     memory: &mut Memory,
     notes: &mut Vec<String>,
 ) {
-    let stock = Stock::new(
-        held.values()
-            .map(|held| (held.spec.node.as_str(), &held.spec.ips)),
-    );
+    let stock = Stock::new(held.values().map(|held| (held.origin.node.as_str(), &held.spec.ips)));
     let (now, share, resync) = (input.now, input.policy.max_share, input.policy.resync);
     // What another pool of the same NIC takes over is not lost.
     let lost = |loss: &&Loss| loss.gone.is_some() || !loss.missing.is_empty();
-    let removed: AddressSet = losses
-        .values()
-        .filter(lost)
-        .flat_map(|loss| loss.removed.ranges().to_vec())
-        .collect();
+    let removed: AddressSet =
+        losses.values().filter(lost).flat_map(|loss| loss.removed.ranges().to_vec()).collect();
     if !memory.removals.admits(&removed, &stock, share, now, resync) {
         notes.push(format!(
             "removal of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
@@ -266,16 +218,11 @@ fn brake(
         }
     }
     let fresh = |name: &str, loss: &Loss| {
-        let before = held
-            .get(name)
-            .map(|held| held.spec.denied.clone())
-            .unwrap_or_default();
+        let before = held.get(name).map(|held| held.spec.denied.clone()).unwrap_or_default();
         loss.denied.difference(&before)
     };
-    let denied: AddressSet = losses
-        .iter()
-        .flat_map(|(name, loss)| fresh(name, loss).ranges().to_vec())
-        .collect();
+    let denied: AddressSet =
+        losses.iter().flat_map(|(name, loss)| fresh(name, loss).ranges().to_vec()).collect();
     if !memory.denials.admits(&denied, &stock, share, now, resync) {
         notes.push(format!(
             "denial of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
@@ -296,12 +243,9 @@ fn release(
 ) {
     for (name, held) in held {
         let Held { pool, origin, spec } = held;
-        let delays = settled.delays.entry(spec.node.clone()).or_default();
+        let delays = settled.delays.entry(origin.node.clone()).or_default();
         let Some(loss) = losses.get(name) else {
-            delays.push(format!(
-                "pool {name} is being deleted: addresses {} wait for it",
-                spec.ips
-            ));
+            delays.push(format!("pool {name} is being deleted: addresses {} wait for it", spec.ips));
             continue;
         };
         let in_use = loss.missing.intersection(&pool.allocated);
@@ -321,26 +265,15 @@ fn release(
         }
         let waiting = loss.missing.difference(&in_use).difference(&loss.removed);
         if !waiting.is_empty() {
-            delays.push(format!(
-                "pool {name}: {waiting} absent, to be removed after a second reading"
-            ));
+            delays.push(format!("pool {name}: {waiting} absent, to be removed after a second reading"));
         }
-        let wanted = demand
-            .pools
-            .get(*name)
-            .filter(|wanted| wanted.origin.nic == origin.nic);
+        let wanted = demand.pools.get(*name).filter(|wanted| wanted.origin.nic == origin.nic);
         let refill = wanted.is_some_and(|wanted| !wanted.shown.is_subset(&spec.ips));
         let bare = spec.ips.is_empty() && pool.allocated.is_empty() && wanted.is_some();
         if rest.is_empty() && !refill && (bare || !loss.removed.is_empty()) {
-            let change = Change::Delete {
-                name: (*name).to_owned(),
-                gone: loss.gone.clone(),
-                why: loss.why.clone(),
-            };
-            settled.steps.push(Step {
-                change,
-                needs: BTreeSet::new(),
-            });
+            let change =
+                Change::Delete { name: (*name).to_owned(), gone: loss.gone.clone(), why: loss.why.clone() };
+            settled.steps.push(Step { change, needs: BTreeSet::new() });
             continue;
         }
         let people = spec.excluded.difference(&spec.denied);
@@ -355,21 +288,14 @@ fn release(
             wanted.origin.clone_into(&mut reason);
             target.gateway = wanted.gateway;
             target.default = wanted.default;
-            target.multus = wanted.multus.clone();
-            target.node.clone_from(&wanted.node);
+            target.nodes = vec![wanted.origin.node.clone()];
+            target.multus = vec![wanted.multus.to_string()];
         }
-        let target = PoolTarget {
-            name: (*name).to_owned(),
-            spec: target,
-            origin: reason,
-        };
+        let target = PoolTarget { name: (*name).to_owned(), spec: target, origin: reason };
         // A pool that only gains is written once, with its gains.
         let shrinks = !loss.removed.is_empty() || !target.spec.denied.is_subset(&spec.denied);
         if shrinks {
-            settled.steps.push(Step {
-                change: Change::Update(target.clone()),
-                needs: BTreeSet::new(),
-            });
+            settled.steps.push(Step { change: Change::Update(target.clone()), needs: BTreeSet::new() });
         }
         settled.pools.insert(target.name.clone(), target);
     }
@@ -392,28 +318,18 @@ fn gain(
     let holders = Intervals::new(input.pools.values().flat_map(|pool| {
         let name = pool.name.as_str();
         let ours = held.contains_key(name);
-        pool.ips.ranges().iter().map(move |range| {
-            (
-                *range,
-                if ours {
-                    Holder::Ours(name)
-                } else {
-                    Holder::Other(name)
-                },
-            )
-        })
+        pool.ips
+            .ranges()
+            .iter()
+            .map(move |range| (*range, if ours { Holder::Ours(name) } else { Holder::Other(name) }))
     }));
-    let shown = demand
-        .pools
-        .values()
-        .flat_map(|wanted| wanted.shown.ranges().iter().map(|range| (*range, ())));
+    let shown =
+        demand.pools.values().flat_map(|wanted| wanted.shown.ranges().iter().map(|range| (*range, ())));
     let twice = Intervals::new(shown).shared();
     for (name, wanted) in &demand.pools {
         let mut delays = Vec::new();
         let existing = input.pools.get(name);
-        let ours = held
-            .get(name.as_str())
-            .filter(|held| held.origin.nic == wanted.origin.nic);
+        let ours = held.get(name.as_str()).filter(|held| held.origin.nic == wanted.origin.nic);
         if existing.is_some() && ours.is_none() {
             delays.push(format!(
                 "a pool named {name} exists already and is not ours: rename or delete it to get addresses of NIC {}",
@@ -422,11 +338,7 @@ fn gain(
         } else if !ours.is_some_and(|held| held.pool.terminating) {
             enter(wanted, ours, &holders, losses, &twice, settled, &mut delays);
         }
-        settled
-            .delays
-            .entry(wanted.node.clone())
-            .or_default()
-            .append(&mut delays);
+        settled.delays.entry(wanted.origin.node.clone()).or_default().append(&mut delays);
     }
 }
 
@@ -444,9 +356,7 @@ fn enter(
     let mut fresh = wanted.shown.difference(&before);
     let twins = fresh.intersection(twice);
     if !twins.is_empty() {
-        delays.push(format!(
-            "pool {name}: {twins} left out, the cloud shows them on two NICs"
-        ));
+        delays.push(format!("pool {name}: {twins} left out, the cloud shows them on two NICs"));
         fresh = fresh.difference(&twins);
     }
     let (mut blocked, mut needs) = (Vec::new(), BTreeSet::new());
@@ -456,10 +366,8 @@ fn enter(
         let why = match holder {
             Holder::Ours(pool) if *pool == name => return,
             Holder::Ours(pool) => {
-                let leaving = losses
-                    .get(pool)
-                    .map(|loss| part.intersection(&loss.removed))
-                    .unwrap_or_default();
+                let leaving =
+                    losses.get(pool).map(|loss| part.intersection(&loss.removed)).unwrap_or_default();
                 if !leaving.is_empty() {
                     needs.insert((*pool).to_owned());
                 }
@@ -478,10 +386,7 @@ fn enter(
         said.entry(why).or_default().push(both);
     });
     for (why, ranges) in said {
-        delays.push(format!(
-            "pool {name}: {} {why}",
-            ranges.into_iter().collect::<AddressSet>()
-        ));
+        delays.push(format!("pool {name}: {} {why}", ranges.into_iter().collect::<AddressSet>()));
     }
     let fresh = fresh.difference(&blocked.into_iter().collect());
     let Some(held) = ours else {
@@ -495,18 +400,11 @@ fn enter(
             excluded: AddressSet::new(),
             denied: AddressSet::new(),
             default: wanted.default,
-            node: wanted.node.clone(),
-            multus: wanted.multus.clone(),
+            nodes: vec![wanted.origin.node.clone()],
+            multus: vec![wanted.multus.to_string()],
         };
-        let target = PoolTarget {
-            name: name.clone(),
-            spec,
-            origin: wanted.origin.clone(),
-        };
-        settled.steps.push(Step {
-            change: Change::Create(target.clone()),
-            needs,
-        });
+        let target = PoolTarget { name: name.clone(), spec, origin: wanted.origin.clone() };
+        settled.steps.push(Step { change: Change::Create(target.clone()), needs });
         settled.pools.insert(name.clone(), target);
         return;
     };
@@ -514,17 +412,11 @@ fn enter(
         return;
     };
     // What an earlier step of this plan has already written needs no second write.
-    let done = settled
-        .steps
-        .iter()
-        .any(|step| matches!(&step.change, Change::Update(t) if t.name == *name));
+    let done = settled.steps.iter().any(|step| matches!(&step.change, Change::Update(t) if t.name == *name));
     target.spec.ips = target.spec.ips.union(&fresh);
     let differs = target.spec != *held.spec || target.origin != *held.origin;
     if !fresh.is_empty() || (differs && !done) {
-        settled.steps.push(Step {
-            change: Change::Update(target.clone()),
-            needs,
-        });
+        settled.steps.push(Step { change: Change::Update(target.clone()), needs });
     }
 }
 
@@ -536,10 +428,7 @@ pub(super) fn existing<'a>(
     Family::ALL
         .into_iter()
         .flat_map(|family| {
-            names
-                .iter()
-                .filter_map(|n| pools.get(n))
-                .filter(move |t| t.spec.family() == family)
+            names.iter().filter_map(|n| pools.get(n)).filter(move |t| t.spec.family() == family)
         })
         .collect()
 }

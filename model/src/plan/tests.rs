@@ -15,11 +15,8 @@ use world::{World, set};
 fn every_nic_and_family_gets_one_pool() {
     let mut world = World::seed();
     world.settle();
-    let pools: Vec<_> = world
-        .pools
-        .values()
-        .map(|p| (world::spec(p).node.clone(), p.ips.to_string()))
-        .collect();
+    let pools: Vec<_> =
+        world.pools.values().map(|p| (world::origin(p).node.clone(), p.ips.to_string())).collect();
     assert_eq!(
         pools,
         [
@@ -34,10 +31,7 @@ fn every_nic_and_family_gets_one_pool() {
     let multus: Vec<_> = world.last.multus.keys().map(ToString::to_string).collect();
     assert_eq!(multus, ["kube-system/ipvlan-eth0", "kube-system/ipvlan-eth1"]);
     assert_eq!(world.report("master").synced.status, Truth::True);
-    assert_eq!(
-        world.report("master").sufficient.message,
-        "eth0: 5 IPv4, 4 IPv6; eth1: 5 IPv4, 0 IPv6"
-    );
+    assert_eq!(world.report("master").sufficient.message, "eth0: 5 IPv4, 4 IPv6; eth1: 5 IPv4, 0 IPv6");
 }
 
 #[test]
@@ -63,11 +57,7 @@ fn an_added_address_enters_at_the_next_reading() {
     world.nic("eni-w0").addresses = world.nic("eni-w0").addresses.union(&set("172.31.199.200"));
     world.read();
     assert_eq!(world.pass(), 1);
-    assert!(
-        world
-            .offered("eni-w0")
-            .contains("172.31.199.200".parse().unwrap())
-    );
+    assert!(world.offered("eni-w0").contains("172.31.199.200".parse().unwrap()));
 }
 
 #[test]
@@ -78,11 +68,7 @@ fn an_absent_address_is_denied_at_once_and_removed_after_a_second_reading() {
     world.read();
     world.pass();
     assert!(world.ips("eni-w0").contains("172.31.199.190".parse().unwrap()));
-    assert!(
-        !world
-            .offered("eni-w0")
-            .contains("172.31.199.190".parse().unwrap())
-    );
+    assert!(!world.offered("eni-w0").contains("172.31.199.190".parse().unwrap()));
     assert_eq!(world.report("worker").synced.status, Truth::False);
     world.read();
     world.pass();
@@ -100,10 +86,7 @@ fn an_address_that_comes_back_is_offered_again() {
     world.give("eni-w0", "172.31.199.190");
     world.read();
     assert_eq!(world.pass(), 1);
-    assert_eq!(
-        world.offered("eni-w0").of(Family::V4),
-        set("172.31.199.190-172.31.199.194")
-    );
+    assert_eq!(world.offered("eni-w0").of(Family::V4), set("172.31.199.190-172.31.199.194"));
 }
 
 #[test]
@@ -116,18 +99,8 @@ fn an_address_that_a_pod_holds_is_never_removed() {
         world.read();
         world.pass();
     }
-    assert!(
-        world
-            .offered("eni-w0")
-            .contains("172.31.199.190".parse().unwrap())
-    );
-    assert!(
-        world
-            .report("worker")
-            .synced
-            .message
-            .contains("while pods hold them")
-    );
+    assert!(world.offered("eni-w0").contains("172.31.199.190".parse().unwrap()));
+    assert!(world.report("worker").synced.message.contains("while pods hold them"));
     world.free("172.31.199.190");
     world.pass();
     assert!(!world.ips("eni-w0").contains("172.31.199.190".parse().unwrap()));
@@ -167,26 +140,15 @@ fn a_moved_address_leaves_its_old_pool_before_it_enters_the_new_one() {
     world.give("eni-w0", "172.31.199.189");
     world.read();
     world.pass();
-    assert!(
-        !world.ips("eni-w0").contains("172.31.199.189".parse().unwrap()),
-        "still in its old pool"
-    );
+    assert!(!world.ips("eni-w0").contains("172.31.199.189".parse().unwrap()), "still in its old pool");
     world.read();
     world.pass();
     assert!(world.ips("eni-w0").contains("172.31.199.189".parse().unwrap()));
     assert!(!world.ips("eni-m0").contains("172.31.199.189".parse().unwrap()));
-    let order: Vec<_> = world
-        .last
-        .steps
-        .iter()
-        .map(|step| (step.change.pool().to_owned(), step.needs.len()))
-        .collect();
+    let order: Vec<_> =
+        world.last.steps.iter().map(|step| (step.change.pool().to_owned(), step.needs.len())).collect();
     assert_eq!(order.len(), 2);
-    assert_eq!(
-        (order[0].1, order[1].1),
-        (0, 1),
-        "the shrink comes first, the growth needs it"
-    );
+    assert_eq!((order[0].1, order[1].1), (0, 1), "the shrink comes first, the growth needs it");
 }
 
 #[test]
@@ -201,13 +163,7 @@ fn a_moved_address_that_a_pod_holds_waits_for_the_pod() {
         world.pass();
     }
     assert!(!world.ips("eni-w0").contains("172.31.199.189".parse().unwrap()));
-    assert!(
-        world
-            .report("worker")
-            .synced
-            .message
-            .contains("wait until they have left pool")
-    );
+    assert!(world.report("worker").synced.message.contains("wait until they have left pool"));
     world.free("172.31.199.189");
     world.settle();
     assert!(world.ips("eni-w0").contains("172.31.199.189".parse().unwrap()));
@@ -217,10 +173,7 @@ fn a_moved_address_that_a_pod_holds_waits_for_the_pod() {
 fn two_nics_can_swap_addresses() {
     let mut world = World::seed();
     world.settle();
-    let (a, b) = (
-        world.nic("eni-m0").addresses.clone(),
-        world.nic("eni-w0").addresses.clone(),
-    );
+    let (a, b) = (world.nic("eni-m0").addresses.clone(), world.nic("eni-w0").addresses.clone());
     world.nic("eni-m0").addresses = b.clone();
     world.nic("eni-w0").addresses = a.clone();
     for _ in 0..3 {
@@ -253,10 +206,7 @@ fn what_lies_outside_the_subnet_or_is_the_gateway_is_left_out() {
     world.settle();
     assert_eq!(world.offered("eni-w1"), set("192.168.0.161-192.168.0.165"));
     let message = &world.report("worker").synced.message;
-    assert!(
-        message.contains("10.9.9.9 left out, outside its subnet"),
-        "{message}"
-    );
+    assert!(message.contains("10.9.9.9 left out, outside its subnet"), "{message}");
     assert!(message.contains("it is the gateway"), "{message}");
 }
 
@@ -267,10 +217,7 @@ fn a_delegated_prefix_is_one_range() {
     world.give("eni-w0", "172.31.200.0/28");
     world.settle();
     let text = world.ips("eni-w0").to_string();
-    assert!(
-        text.contains("fd00:16:0:0:1::-fd00:16::1:ffff:ffff:ffff"),
-        "{text}"
-    );
+    assert!(text.contains("fd00:16:0:0:1::-fd00:16::1:ffff:ffff:ffff"), "{text}");
     assert!(text.contains("172.31.200.0-172.31.200.15"), "{text}");
 }
 
@@ -332,13 +279,7 @@ fn a_pool_of_a_node_that_left_waits_for_its_pods() {
     world.nodes.remove("worker");
     assert_eq!(world.pass(), 2);
     assert_eq!(world.ips("eni-w1"), set("192.168.0.161-192.168.0.165"));
-    assert!(
-        world
-            .last
-            .notes
-            .iter()
-            .any(|note| note.contains("pods still hold"))
-    );
+    assert!(world.last.notes.iter().any(|note| note.contains("pods still hold")));
 }
 
 #[test]
@@ -346,20 +287,11 @@ fn a_node_that_came_back_on_another_instance_gets_new_pools() {
     let mut world = World::seed();
     world.settle();
     world.join("worker", "uid-2", "i-new");
-    world.attach(
-        "i-new",
-        "eni-n0",
-        0,
-        "172.31.199.220",
-        "172.31.199.221-172.31.199.222",
-    );
+    world.attach("i-new", "eni-n0", 0, "172.31.199.220", "172.31.199.221-172.31.199.222");
     world.read();
     world.pass();
     assert_eq!(world.offered("eni-n0"), set("172.31.199.221-172.31.199.222"));
-    assert!(
-        world.offered("eni-w0").is_empty(),
-        "the old instance's addresses are not for the new node"
-    );
+    assert!(world.offered("eni-w0").is_empty(), "the old instance's addresses are not for the new node");
     world.read();
     world.pass();
     assert!(world.ips("eni-w0").is_empty());
@@ -418,17 +350,8 @@ fn addresses_of_a_hand_written_pool_are_left_to_it() {
     let mut world = World::seed();
     world.foreign("mine", "172.31.199.190-172.31.199.191");
     world.settle();
-    assert_eq!(
-        world.offered("eni-w0").of(Family::V4),
-        set("172.31.199.192-172.31.199.194")
-    );
-    assert!(
-        world
-            .report("worker")
-            .synced
-            .message
-            .contains("pool mine names them and is not ours")
-    );
+    assert_eq!(world.offered("eni-w0").of(Family::V4), set("172.31.199.192-172.31.199.194"));
+    assert!(world.report("worker").synced.message.contains("pool mine names them and is not ours"));
 }
 
 #[test]
@@ -450,17 +373,10 @@ fn what_people_exclude_stays_excluded() {
     world.take("eni-w0", "172.31.199.190");
     world.read();
     world.pass();
-    assert!(
-        !world
-            .offered("eni-w0")
-            .contains("172.31.199.194".parse().unwrap())
-    );
+    assert!(!world.offered("eni-w0").contains("172.31.199.194".parse().unwrap()));
     world.give("eni-w0", "172.31.199.190");
     world.settle();
-    assert_eq!(
-        world.offered("eni-w0").of(Family::V4),
-        set("172.31.199.190-172.31.199.193")
-    );
+    assert_eq!(world.offered("eni-w0").of(Family::V4), set("172.31.199.190-172.31.199.193"));
 }
 
 #[test]
@@ -472,13 +388,7 @@ fn a_listing_that_lost_everything_waits_at_every_stage() {
     world.read();
     assert_eq!(world.pass(), 0, "a mass denial waits for a second confirmation");
     assert_eq!(world.pools, before);
-    assert!(
-        world
-            .last
-            .notes
-            .iter()
-            .any(|note| note.contains("second confirmation"))
-    );
+    assert!(world.last.notes.iter().any(|note| note.contains("second confirmation")));
     world.read();
     world.pass();
     assert_eq!(world.pools.len(), 8, "a mass removal waits once more");
@@ -529,10 +439,7 @@ fn a_node_without_a_provider_id_is_told_so() {
     let (mut node, _) = world.nodes["worker"].clone();
     node.provider_id = None;
     node.name = "bare".into();
-    world.nodes.insert(
-        "bare".into(),
-        (node, Match::None("spec.providerID is empty".into())),
-    );
+    world.nodes.insert("bare".into(), (node, Match::None("spec.providerID is empty".into())));
     world.settle();
     assert_eq!(world.report("bare").discovered.reason, "NoProviderID");
 }

@@ -21,19 +21,11 @@ pub(super) fn reports(
         .into_iter()
         .filter_map(|(name, draft)| {
             let (node, _) = input.nodes.get(&name)?;
-            let Draft {
-                provider,
-                instance,
-                mut nics,
-                discovered,
-                mut problems,
-            } = draft;
+            let Draft { provider, instance, mut nics, discovered, mut problems } = draft;
             problems.extend(settled.delays.get(&name).into_iter().flatten().cloned());
             for nic in &mut nics {
-                nic.pools = existing(&settled.pools, &nic.pools)
-                    .into_iter()
-                    .map(|pool| pool.name.clone())
-                    .collect();
+                nic.pools =
+                    existing(&settled.pools, &nic.pools).into_iter().map(|pool| pool.name.clone()).collect();
             }
             let mut report = NodeReport {
                 node: name,
@@ -58,11 +50,7 @@ fn synced(discovered: &Verdict, problems: &[String]) -> Verdict {
         return Verdict::new(Truth::Unknown, discovered.reason, discovered.message.clone());
     }
     if problems.is_empty() {
-        return Verdict::new(
-            Truth::True,
-            "UpToDate",
-            "every pool says what the provider showed",
-        );
+        return Verdict::new(Truth::True, "UpToDate", "every pool says what the provider showed");
     }
     Verdict::new(Truth::False, "Differs", shorten(&problems.join("; ")))
 }
@@ -75,9 +63,7 @@ fn sufficient(report: &NodeReport, settled: &Settled) -> Verdict {
             pools
                 .iter()
                 .filter(|pool| pool.spec.family() == family)
-                .fold(0, |sum: u128, pool| {
-                    sum.saturating_add(pool.spec.offered().count())
-                })
+                .fold(0, |sum: u128, pool| sum.saturating_add(pool.spec.offered().count()))
         };
         let (v4, v6) = (count(Family::V4), count(Family::V6));
         any = true;
@@ -95,9 +81,7 @@ fn sufficient(report: &NodeReport, settled: &Settled) -> Verdict {
         (true, true) => Verdict::new(
             Truth::False,
             "NoAddresses",
-            shorten(&format!(
-                "a NIC has no secondary address for pods, assign some in the cloud: {text}"
-            )),
+            shorten(&format!("a NIC has no secondary address for pods, assign some in the cloud: {text}")),
         ),
         (true, false) => Verdict::new(Truth::True, "Addresses", shorten(&text)),
     }
@@ -107,9 +91,6 @@ fn shorten(text: &str) -> String {
     if text.len() <= LONGEST {
         return text.to_owned();
     }
-    let cut = (0..=LONGEST)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or_default();
+    let cut = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     format!("{} …", text.get(..cut).unwrap_or_default())
 }

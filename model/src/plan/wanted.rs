@@ -20,7 +20,6 @@ use crate::template::MultusName;
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) name: String,
-    pub(super) node: String,
     pub(super) subnet: IpNet,
     pub(super) gateway: Option<IpAddr>,
     pub(super) multus: MultusName,
@@ -62,11 +61,7 @@ pub(super) fn collect(input: &Input<'_>) -> Demand {
     for (name, (node, matched)) in input.nodes {
         let draft = match matched {
             Match::None(why) => {
-                let reason = if node.provider_id.is_some() {
-                    "NoProvider"
-                } else {
-                    "NoProviderID"
-                };
+                let reason = if node.provider_id.is_some() { "NoProvider" } else { "NoProviderID" };
                 draft(None, Verdict::new(Truth::False, reason, why.clone()))
             }
             Match::Instance { provider, instance } => {
@@ -94,13 +89,7 @@ pub(super) fn collect(input: &Input<'_>) -> Demand {
 
 fn draft(id: Option<(ProviderName, InstanceId)>, discovered: Verdict) -> Draft {
     let (provider, instance) = id.unzip();
-    Draft {
-        provider,
-        instance,
-        nics: Vec::new(),
-        discovered,
-        problems: Vec::new(),
-    }
+    Draft { provider, instance, nics: Vec::new(), discovered, problems: Vec::new() }
 }
 
 /// Nodes that claim one instance, and the one among them that already has its pools.
@@ -141,22 +130,16 @@ fn contested<'a>(input: &Input<'a>) -> BTreeMap<&'a InstanceId, Rivals<'a>> {
     }
     let mut holders = BTreeMap::<(&InstanceId, &str), ()>::new();
     for pool in input.pools.values() {
-        if let Owner::Ours(origin, spec) = &pool.owner {
-            holders.insert((&origin.instance, &spec.node), ());
+        if let Owner::Ours(origin, _) = &pool.owner {
+            holders.insert((&origin.instance, &origin.node), ());
         }
     }
     claims
         .into_iter()
         .map(|((_, instance), names)| {
-            let holding: Vec<_> = names
-                .iter()
-                .filter(|name| holders.contains_key(&(instance, **name)))
-                .collect();
-            let holder = if let [one] = holding.as_slice() {
-                Some(**one)
-            } else {
-                None
-            };
+            let holding: Vec<_> =
+                names.iter().filter(|name| holders.contains_key(&(instance, **name))).collect();
+            let holder = if let [one] = holding.as_slice() { Some(**one) } else { None };
             (instance, Rivals { names, holder })
         })
         .collect()
@@ -196,16 +179,13 @@ fn read(
         let left_alone = match (&nic.use_, &interface) {
             (NicUse::LeftAlone(_), _) => true,
             (NicUse::Pods, Err(problem)) => {
-                draft
-                    .problems
-                    .push(format!("NIC {} is left alone: {problem}", nic.id));
+                draft.problems.push(format!("NIC {} is left alone: {problem}", nic.id));
                 true
             }
             (NicUse::Pods, Ok(name)) if !taken.insert(name.clone()) => {
-                draft.problems.push(format!(
-                    "NIC {} is left alone: another NIC is named {name} already",
-                    nic.id
-                ));
+                draft
+                    .problems
+                    .push(format!("NIC {} is left alone: another NIC is named {name} already", nic.id));
                 true
             }
             (NicUse::Pods, Ok(_)) => false,
@@ -220,16 +200,7 @@ fn read(
             interface,
         };
         if !left_alone {
-            want(
-                node,
-                &instance,
-                &provider,
-                policy,
-                at,
-                &mut report,
-                demand,
-                &mut draft.problems,
-            );
+            want(node, &instance, &provider, policy, at, &mut report, demand, &mut draft.problems);
         }
         draft.nics.push(report);
     }
@@ -237,20 +208,14 @@ fn read(
 }
 
 fn discovered(input: &Input<'_>, provider: &ProviderName, reading: &Reading, nics: usize) -> Verdict {
-    let old = reading
-        .whole()
-        .is_none_or(|at| at.after(input.policy.resync * STALE_AFTER) <= input.now);
+    let old = reading.whole().is_none_or(|at| at.after(input.policy.resync * STALE_AFTER) <= input.now);
     match reading.failure() {
         Some(failure) if reading.failure_lasts() || old => Verdict::new(
             Truth::Unknown,
             "ReadFailed",
             format!("provider {provider} could not be read again, what it showed before is kept: {failure}"),
         ),
-        _ => Verdict::new(
-            Truth::True,
-            "Read",
-            format!("provider {provider} showed {nics} NICs"),
-        ),
+        _ => Verdict::new(Truth::True, "Read", format!("provider {provider} showed {nics} NICs")),
     }
 }
 
@@ -267,15 +232,8 @@ fn interfaces(
     let mut used: BTreeSet<u32> = nics.iter().filter_map(|nic| nic.index).collect();
     let mut ordered: Vec<&Nic> = nics.iter().collect();
     ordered.sort_by(|a, b| a.id.cmp(&b.id));
-    let unnamed = ordered
-        .iter()
-        .filter(|nic| nic.interface.is_none() && nic.index.is_none())
-        .count();
-    let known: BTreeMap<&NicId, &str> = if unnamed == 0 {
-        BTreeMap::new()
-    } else {
-        named_before(input)
-    };
+    let unnamed = ordered.iter().filter(|nic| nic.interface.is_none() && nic.index.is_none()).count();
+    let known: BTreeMap<&NicId, &str> = if unnamed == 0 { BTreeMap::new() } else { named_before(input) };
     for nic in &ordered {
         let name = match (&nic.interface, nic.index, known.get(&nic.id)) {
             (Some(name), _, _) => Ok(name.clone()),
@@ -291,15 +249,10 @@ fn interfaces(
         }
         let name = (1..).filter(|index| used.insert(*index)).find_map(|index| {
             let name = policy.interface.render(index).map_err(|e| e.to_string());
-            let free = name
-                .as_ref()
-                .map_or(true, |name| !names.values().any(|n| n.as_ref() == Ok(name)));
+            let free = name.as_ref().map_or(true, |name| !names.values().any(|n| n.as_ref() == Ok(name)));
             free.then_some(name)
         });
-        names.insert(
-            nic.id.clone(),
-            name.unwrap_or_else(|| Err("no index is free".into())),
-        );
+        names.insert(nic.id.clone(), name.unwrap_or_else(|| Err("no index is free".into())));
     }
     names
 }
@@ -321,21 +274,11 @@ fn in_order(
 ) -> Vec<(&Nic, Result<String, String>)> {
     let mut pairs: Vec<_> = nics
         .iter()
-        .map(|nic| {
-            (
-                nic,
-                names
-                    .remove(&nic.id)
-                    .unwrap_or_else(|| Err("it is listed twice".into())),
-            )
-        })
+        .map(|nic| (nic, names.remove(&nic.id).unwrap_or_else(|| Err("it is listed twice".into()))))
         .collect();
     pairs.sort_by(|(a, a_name), (b, b_name)| {
         let key = |nic: &Nic| nic.index.unwrap_or(u32::MAX);
-        key(a)
-            .cmp(&key(b))
-            .then_with(|| a_name.cmp(b_name))
-            .then_with(|| a.id.cmp(&b.id))
+        key(a).cmp(&key(b)).then_with(|| a_name.cmp(b_name)).then_with(|| a.id.cmp(&b.id))
     });
     pairs
 }
@@ -360,10 +303,8 @@ fn want(
         Err(problem) => return problems.push(format!("NIC {} is left alone: {problem}", nic.id)),
     };
     let Some(subnet) = &report.subnet else {
-        return problems.push(format!(
-            "NIC {}: provider {provider} does not show its subnet {}",
-            nic.id, nic.subnet
-        ));
+        return problems
+            .push(format!("NIC {}: provider {provider} does not show its subnet {}", nic.id, nic.subnet));
     };
     let own: AddressSet = node.addresses.iter().chain(&nic.primary).copied().collect();
     for family in Family::ALL {
@@ -373,18 +314,12 @@ fn want(
         let mut usable = nic.addresses.of(family).difference(&own);
         let outside = usable.difference(&AddressSet::from_iter([AddressRange::from(block)]));
         if !outside.is_empty() {
-            problems.push(format!(
-                "NIC {}: {outside} left out, outside its subnet {block}",
-                nic.id
-            ));
+            problems.push(format!("NIC {}: {outside} left out, outside its subnet {block}", nic.id));
             usable = usable.difference(&outside);
         }
         let gateway = subnet.gateway(family);
         if let Some(gateway) = gateway.filter(|gateway| usable.contains(*gateway)) {
-            problems.push(format!(
-                "NIC {}: {gateway} left out, it is the gateway of {block}",
-                nic.id
-            ));
+            problems.push(format!("NIC {}: {gateway} left out, it is the gateway of {block}", nic.id));
             usable = usable.difference(&AddressSet::from_iter([gateway]));
         }
         let name = pool_name(&node.name, interface, &nic.id, block);
@@ -393,6 +328,7 @@ fn want(
         demand.by_nic.insert((nic.id.clone(), family), name.clone());
         let origin = Origin {
             provider: provider.clone(),
+            node: node.name.clone(),
             node_uid: node.uid.clone(),
             instance: instance.clone(),
             nic: nic.id.clone(),
@@ -403,7 +339,6 @@ fn want(
         };
         let wanted = Wanted {
             name: name.clone(),
-            node: node.name.clone(),
             subnet: block,
             gateway,
             multus: multus.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::world::{World, set, spec};
+use super::world::{World, origin, set};
 use crate::reading::Failure;
 use crate::{AddressSet, Change, Family, Owner};
 
@@ -64,9 +64,7 @@ fn one_of(set: &AddressSet, number: u8) -> String {
             (crate::address::number(range.first())..=crate::address::number(range.last())).collect::<Vec<_>>()
         })
         .collect();
-    let chosen = all
-        .get(usize::from(number) % all.len().max(1))
-        .and_then(|n| Family::V4.address(*n));
+    let chosen = all.get(usize::from(number) % all.len().max(1)).and_then(|n| Family::V4.address(*n));
     chosen.map_or_else(|| "172.31.207.1".to_owned(), |address| address.to_string())
 }
 
@@ -122,10 +120,8 @@ fn play(world: &mut World, pods: &mut Pods, event: &Event) {
             let mut write = 0u32;
             let before = world.pools.clone();
             let failed = world.readings.values().any(|reading| reading.failure().is_some());
-            let gone: Vec<_> = before
-                .values()
-                .filter(|p| !world.nodes.contains_key(&spec(p).node))
-                .collect();
+            let gone: Vec<_> =
+                before.values().filter(|p| !world.nodes.contains_key(&origin(p).node)).collect();
             let gone: Vec<_> = gone.into_iter().map(|p| p.name.clone()).collect();
             world.pass_with(|_: &Change| {
                 write += 1;
@@ -136,10 +132,7 @@ fn play(world: &mut World, pods: &mut Pods, event: &Event) {
                 for (name, pool) in &before {
                     let after = world.pools.get(name).map(|p| p.ips.clone()).unwrap_or_default();
                     let lost = pool.ips.difference(&after);
-                    assert!(
-                        gone.contains(name) || !lost.intersects(&pool.allocated),
-                        "{name} lost {lost}"
-                    );
+                    assert!(gone.contains(name) || !lost.intersects(&pool.allocated), "{name} lost {lost}");
                 }
             }
         }
@@ -150,22 +143,12 @@ fn check(world: &World, pods: &Pods) {
     let mut seen = AddressSet::new();
     for pool in world.pools.values() {
         assert!(matches!(pool.owner, Owner::Ours(..)));
-        assert!(
-            !seen.intersects(&pool.ips),
-            "{} is in two pools",
-            seen.intersection(&pool.ips)
-        );
+        assert!(!seen.intersects(&pool.ips), "{} is in two pools", seen.intersection(&pool.ips));
         seen = seen.union(&pool.ips);
-        assert!(
-            !pool.ips.contains("172.31.200.0".parse().unwrap()),
-            "a primary address is in a pool"
-        );
+        assert!(!pool.ips.contains("172.31.200.0".parse().unwrap()), "a primary address is in a pool");
     }
     for (address, nic) in pods {
-        assert!(
-            world.ips(nic).intersects(&set(address)),
-            "{address} left the pool of {nic} under its pod"
-        );
+        assert!(world.ips(nic).intersects(&set(address)), "{address} left the pool of {nic} under its pod");
     }
 }
 

@@ -50,11 +50,7 @@ impl World {
             source: "test".into(),
         };
         let providers = BTreeMap::from([("hz".into(), provider)]);
-        let policy = Policy {
-            providers,
-            resync: RESYNC,
-            max_share: 25,
-        };
+        let policy = Policy { providers, resync: RESYNC, max_share: 25 };
         let subnet = |id: &str, v4: &str, v4_gateway: &str, v6: &str| Subnet {
             id: id.into(),
             v4: Some(v4.parse().unwrap()),
@@ -64,14 +60,8 @@ impl World {
             zone: String::new(),
         };
         let subnets = BTreeMap::from([
-            (
-                "vsw-0".into(),
-                subnet("vsw-0", "172.31.192.0/20", "172.31.207.253", "fd00:16::/64"),
-            ),
-            (
-                "vsw-1".into(),
-                subnet("vsw-1", "192.168.0.0/24", "192.168.0.253", "fd00:32::/64"),
-            ),
+            ("vsw-0".into(), subnet("vsw-0", "172.31.192.0/20", "172.31.207.253", "fd00:16::/64")),
+            ("vsw-1".into(), subnet("vsw-1", "192.168.0.0/24", "192.168.0.253", "fd00:32::/64")),
         ]);
         let empty = Plan {
             steps: Vec::new(),
@@ -87,10 +77,7 @@ impl World {
             nodes: BTreeMap::new(),
             readings: BTreeMap::from([("hz".into(), Reading::default())]),
             pools: BTreeMap::new(),
-            cloud: Inventory {
-                subnets,
-                ..Inventory::default()
-            },
+            cloud: Inventory { subnets, ..Inventory::default() },
             memory: Memory::default(),
             last: empty,
         }
@@ -102,16 +89,8 @@ impl World {
         for (name, zero) in [("master", "m"), ("worker", "w")] {
             world.join(name, "uid-1", &format!("i-{name}"));
             let (own, eth0, eth1) = match zero {
-                "m" => (
-                    "172.31.199.183",
-                    "172.31.199.185-172.31.199.189,fd00:16::10-fd00:16::13",
-                    156,
-                ),
-                _ => (
-                    "172.31.199.184",
-                    "172.31.199.190-172.31.199.194,fd00:16::20-fd00:16::23",
-                    161,
-                ),
+                "m" => ("172.31.199.183", "172.31.199.185-172.31.199.189,fd00:16::10-fd00:16::13", 156),
+                _ => ("172.31.199.184", "172.31.199.190-172.31.199.194,fd00:16::20-fd00:16::23", 161),
             };
             world.attach(&format!("i-{name}"), &format!("eni-{zero}0"), 0, own, eth0);
             let range = format!("192.168.0.{eth1}-192.168.0.{}", eth1 + 4);
@@ -135,13 +114,7 @@ impl World {
             world.join(&format!("n{n}"), "uid-1", &format!("i-{n}"));
             let first = u32::from(n) * 8;
             let range = format!("172.31.200.{}-172.31.200.{}", first + 1, first + 4);
-            world.attach(
-                &format!("i-{n}"),
-                &format!("eni-{n}"),
-                0,
-                &format!("172.31.200.{first}"),
-                &range,
-            );
+            world.attach(&format!("i-{n}"), &format!("eni-{n}"), 0, &format!("172.31.200.{first}"), &range);
         }
         world
     }
@@ -153,19 +126,12 @@ impl World {
             provider_id: Some(format!("cn-hangzhou.{instance}")),
             addresses: Vec::new(),
         };
-        let matched = Match::Instance {
-            provider: "hz".into(),
-            instance: instance.into(),
-        };
+        let matched = Match::Instance { provider: "hz".into(), instance: instance.into() };
         self.nodes.insert(name.into(), (node, matched));
     }
 
     pub(super) fn attach(&mut self, instance: &str, id: &str, index: u32, own: &str, addresses: &str) {
-        let subnet = if own.starts_with("192.168.0.") {
-            "vsw-1"
-        } else {
-            "vsw-0"
-        };
+        let subnet = if own.starts_with("192.168.0.") { "vsw-1" } else { "vsw-0" };
         let nic = Nic {
             id: id.into(),
             mac: None,
@@ -176,11 +142,7 @@ impl World {
             addresses: set(addresses),
             use_: NicUse::Pods,
         };
-        self.cloud
-            .instances
-            .entry(InstanceId::from(instance))
-            .or_default()
-            .push(nic);
+        self.cloud.instances.entry(InstanceId::from(instance)).or_default().push(nic);
     }
 
     pub(super) fn detach(&mut self, id: &str) {
@@ -194,12 +156,7 @@ impl World {
     }
 
     pub(super) fn nic(&mut self, id: &str) -> &mut Nic {
-        self.cloud
-            .instances
-            .values_mut()
-            .flatten()
-            .find(|nic| nic.id.as_str() == id)
-            .unwrap()
+        self.cloud.instances.values_mut().flatten().find(|nic| nic.id.as_str() == id).unwrap()
     }
 
     pub(super) fn take(&mut self, nic: &str, addresses: &str) {
@@ -278,10 +235,7 @@ impl World {
                 pool.ips = target.spec.ips.clone();
             }
             Change::Delete { name, gone, .. } => {
-                assert!(
-                    gone.as_ref().is_none_or(|node| !self.nodes.contains_key(node)),
-                    "its node is there"
-                );
+                assert!(gone.as_ref().is_none_or(|node| !self.nodes.contains_key(node)), "its node is there");
                 self.pools.remove(name).unwrap();
             }
         }
@@ -305,9 +259,7 @@ impl World {
     }
 
     fn both(&self, nic: &str, part: impl Fn(&Pool) -> AddressSet) -> AddressSet {
-        let pools = Family::ALL
-            .into_iter()
-            .filter_map(|family| self.pool_of(nic, family));
+        let pools = Family::ALL.into_iter().filter_map(|family| self.pool_of(nic, family));
         pools.fold(AddressSet::new(), |sum, pool| sum.union(&part(pool)))
     }
 
@@ -325,10 +277,7 @@ impl World {
 
     fn holder(&mut self, address: &str) -> &mut Pool {
         let address = address.parse().unwrap();
-        self.pools
-            .values_mut()
-            .find(|pool| pool.ips.contains(address))
-            .unwrap()
+        self.pools.values_mut().find(|pool| pool.ips.contains(address)).unwrap()
     }
 
     pub(super) fn allocate(&mut self, nic: &str, address: &str) {

@@ -38,6 +38,9 @@ pub fn pool(object: &SpiderIPPool) -> PoolView {
     let (ips, bad_ips) = AddressSet::parse_lenient(&object.spec.ips);
     let (excluded, bad_exclusions) = AddressSet::parse_lenient(&object.spec.exclude_ips);
     let mut problems: Vec<String> = bad_ips.iter().map(|error| format!("spec.ips: {error}")).collect();
+    if overlaps(&object.spec.ips, &ips) {
+        problems.push(format!("spec.ips: ranges overlap, each address counts once: {ips}"));
+    }
     problems.extend(bad_exclusions.iter().map(|error| format!("spec.excludeIPs: {error}")));
     let text = object.status.as_ref().and_then(|status| status.allocated_ips.as_deref());
     let allocated = match allocations(text) {
@@ -59,6 +62,12 @@ pub fn pool(object: &SpiderIPPool) -> PoolView {
         terminating: object.metadata.deletion_timestamp.is_some(),
     };
     PoolView { pool, problems }
+}
+
+/// Whether some address is named twice in a list: the ranges one by one hold more than their union.
+fn overlaps(items: &[String], union: &AddressSet) -> bool {
+    let single = items.iter().filter_map(|item| item.parse::<model::AddressRange>().ok());
+    single.fold(0, |sum: u128, range| sum.saturating_add(range.count())) > union.count()
 }
 
 fn ours(object: &SpiderIPPool, ips: &AddressSet, excluded: &AddressSet) -> Option<Owner> {

@@ -20,7 +20,9 @@ pub use inventory::{Inventory, Scope};
 pub use moment::Moment;
 pub use nic::{InstanceId, Mac, MacError, Nic, NicId, NicUse, ProviderName, SubnetId};
 pub use node::{Claim, Match, Node};
-pub use plan::{Change, Coordinator, Input, Memory, MultusTarget, Plan, Policy, ProviderPolicy, Step, plan};
+pub use plan::{
+    Change, Coordinator, Input, Memory, MultusTarget, Phase, Plan, Policy, ProviderPolicy, Step, plan,
+};
 pub use pool::{Origin, Owner, Pool, PoolSpec, PoolTarget, pool_name};
 pub use reading::{Failure, Reading, Sight};
 pub use report::{NicReport, NodeReport, Truth, Verdict};

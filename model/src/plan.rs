@@ -102,12 +102,23 @@ impl Change {
     }
 }
 
+/// When a write is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Addresses leave a pool. All of these come first, in any order.
+    Release,
+    /// Addresses enter a pool. All of these come last, in any order.
+    Gain,
+}
+
 /// One write and what must have succeeded before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
+    /// When it is due.
+    pub phase: Phase,
     /// The write.
     pub change: Change,
-    /// Pools whose steps earlier in the plan must have succeeded: they hold addresses that this write takes over.
+    /// Pools whose release must have succeeded: they hold addresses that this write takes over.
     pub needs: BTreeSet<String>,
 }
 
@@ -135,6 +146,8 @@ pub struct Plan {
     pub nodes: BTreeMap<String, NodeReport>,
     /// What is odd and belongs to no node, one sentence each.
     pub notes: Vec<String>,
+    /// Pools that change again as soon as their pods release addresses.
+    pub in_use: BTreeSet<String>,
     /// What to remember until the next pass.
     pub memory: Memory,
 }
@@ -145,11 +158,11 @@ pub fn plan(input: &Input<'_>, memory: Memory) -> Plan {
     let wanted = wanted::collect(input);
     let settled = settle::settle(input, &wanted, memory);
     let nodes = verdict::reports(input, wanted.drafts, &settled);
-    let settle::Settled { steps, pools, multus, mut notes, memory, .. } = settled;
+    let settle::Settled { steps, pools, multus, mut notes, in_use, memory, .. } = settled;
     for (name, reading) in input.readings {
         notes.extend(reading.warnings().iter().map(|warning| format!("provider {name}: {warning}")));
     }
-    Plan { steps, pools, multus, nodes, notes, memory }
+    Plan { steps, pools, multus, nodes, notes, in_use, memory }
 }
 
 #[cfg(test)]

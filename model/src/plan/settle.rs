@@ -14,7 +14,7 @@ use crate::node::Match;
 use crate::plan::absence::Memory;
 use crate::plan::gate::Stock;
 use crate::plan::wanted::{Demand, Wanted};
-use crate::plan::{Change, Input, MultusTarget, Step};
+use crate::plan::{Change, Input, MultusTarget, Phase, Step};
 use crate::pool::{Origin, Owner, Pool, PoolSpec, PoolTarget};
 use crate::reading::Sight;
 use crate::template::MultusName;
@@ -26,6 +26,7 @@ pub(super) struct Settled {
     pub(super) multus: BTreeMap<MultusName, MultusTarget>,
     pub(super) notes: Vec<String>,
     pub(super) memory: Memory,
+    pub(super) in_use: BTreeSet<String>,
     /// By node: what keeps its pools from saying what was read.
     pub(super) delays: BTreeMap<String, Vec<String>>,
 }
@@ -62,6 +63,7 @@ struct Loss {
     denied: AddressSet,
     why: String,
     gone: Option<String>,
+    superseded: bool,
 }
 
 pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> Settled {
@@ -73,6 +75,7 @@ pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> 
         multus: BTreeMap::new(),
         notes: strangers(input),
         memory: Memory::default(),
+        in_use: BTreeSet::new(),
         delays: BTreeMap::new(),
     };
     let mut losses = BTreeMap::new();
@@ -172,7 +175,7 @@ fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: &mut Memory
         Evidence::Superseded => {
             let removed = spec.ips.difference(&pool.allocated);
             let why = format!("its addresses moved to another pool of NIC {}", origin.nic);
-            return Loss { removed, why, ..Loss::default() };
+            return Loss { removed, why, superseded: true, ..Loss::default() };
         }
         Evidence::NodeGone => {
             // Half a pool of a node that is gone serves nobody: it goes whole, or waits whole.
@@ -188,7 +191,7 @@ fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: &mut Memory
     let removed = twice.difference(&pool.allocated);
     let denied = missing.difference(&removed).difference(&pool.allocated);
     let why = format!("provider {} shows them on NIC {} no more", origin.provider, origin.nic);
-    Loss { missing, removed, denied, why, gone: None }
+    Loss { missing, removed, denied, why, ..Loss::default() }
 }
 
 /// Takes losses back that are too many at once and not yet confirmed.
@@ -249,6 +252,9 @@ fn release(
             continue;
         };
         let in_use = loss.missing.intersection(&pool.allocated);
+        if !in_use.is_empty() || ((loss.gone.is_some() || loss.superseded) && !pool.allocated.is_empty()) {
+            settled.in_use.insert((*name).to_owned());
+        }
         if !in_use.is_empty() {
             delays.push(format!(
                 "pool {name}: {in_use} left NIC {} in the cloud while pods hold them: traffic of these pods is dropped; \
@@ -273,7 +279,7 @@ fn release(
         if rest.is_empty() && !refill && (bare || !loss.removed.is_empty()) {
             let change =
                 Change::Delete { name: (*name).to_owned(), gone: loss.gone.clone(), why: loss.why.clone() };
-            settled.steps.push(Step { change, needs: BTreeSet::new() });
+            settled.steps.push(Step { phase: Phase::Release, change, needs: BTreeSet::new() });
             continue;
         }
         let people = spec.excluded.difference(&spec.denied);
@@ -295,7 +301,11 @@ fn release(
         // A pool that only gains is written once, with its gains.
         let shrinks = !loss.removed.is_empty() || !target.spec.denied.is_subset(&spec.denied);
         if shrinks {
-            settled.steps.push(Step { change: Change::Update(target.clone()), needs: BTreeSet::new() });
+            settled.steps.push(Step {
+                phase: Phase::Release,
+                change: Change::Update(target.clone()),
+                needs: BTreeSet::new(),
+            });
         }
         settled.pools.insert(target.name.clone(), target);
     }
@@ -404,7 +414,7 @@ fn enter(
             multus: vec![wanted.multus.to_string()],
         };
         let target = PoolTarget { name: name.clone(), spec, origin: wanted.origin.clone() };
-        settled.steps.push(Step { change: Change::Create(target.clone()), needs });
+        settled.steps.push(Step { phase: Phase::Gain, change: Change::Create(target.clone()), needs });
         settled.pools.insert(name.clone(), target);
         return;
     };
@@ -416,7 +426,7 @@ fn enter(
     target.spec.ips = target.spec.ips.union(&fresh);
     let differs = target.spec != *held.spec || target.origin != *held.origin;
     if !fresh.is_empty() || (differs && !done) {
-        settled.steps.push(Step { change: Change::Update(target.clone()), needs });
+        settled.steps.push(Step { phase: Phase::Gain, change: Change::Update(target.clone()), needs });
     }
 }
 

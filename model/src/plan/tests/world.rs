@@ -1,6 +1,6 @@
 //! A cluster and a cloud in memory: readings are taken from the one, plans are applied to the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::inventory::Inventory;
@@ -69,6 +69,7 @@ impl World {
             multus: BTreeMap::new(),
             nodes: BTreeMap::new(),
             notes: Vec::new(),
+            in_use: BTreeSet::new(),
             memory: Memory::default(),
         };
         Self {

@@ -27,6 +27,7 @@ macro_rules! clouds {
     ($($(#[$only:meta])* $type:literal => $variant:ident($provider:ty, $module:ident)),+ $(,)?) => {
         /// Any of the providers, told apart at compile time: no boxes, no dynamic calls.
         #[derive(Debug)]
+        #[allow(clippy::large_enum_variant, reason = "one a provider, made once: a box would save nothing")]
         #[non_exhaustive]
         pub enum Cloud {
             $($(#[$only])* #[doc = concat!("`type: ", $type, "`.")] $variant($provider),)+
@@ -34,6 +35,7 @@ macro_rules! clouds {
 
         /// What only one type of provider is told.
         #[derive(Clone, Debug, PartialEq)]
+        #[allow(clippy::large_enum_variant, reason = "one a provider, made once: a box would save nothing")]
         #[non_exhaustive]
         pub enum Settings {
             $($(#[$only])* #[doc = concat!("`type: ", $type, "`.")] $variant($module::Settings),)+

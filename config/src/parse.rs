@@ -17,11 +17,11 @@ use crate::{Config, Error, Mistake, Provider, Share, file, values};
 /// Below this a resync would list the cloud all the time.
 const RESYNC_MIN: Duration = Duration::from_secs(1);
 /// What the contract names.
-const RESYNC: Duration = Duration::from_secs(60);
+const RESYNC: Duration = Duration::from_mins(1);
 /// Long enough for the nodes that one scaling step brings, too short to be noticed in a node's start.
 const JOIN_WINDOW: Duration = Duration::from_millis(500);
 /// Beyond a resync's usual length a window would only delay.
-const JOIN_WINDOW_MAX: Duration = Duration::from_secs(60);
+const JOIN_WINDOW_MAX: Duration = Duration::from_mins(1);
 
 impl Config {
     /// Reads the file. Blocks for the time of one small read.

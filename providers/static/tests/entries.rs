@@ -1,5 +1,7 @@
 //! What entries become, and which ones are refused.
 
+#![expect(clippy::expect_used, reason = "helpers of tests end the test")]
+
 use model::{Claim, Node};
 use providers::{Path, Problem, Provider};
 use providers_static::{Entry, Nodes, Static};

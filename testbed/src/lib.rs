@@ -21,5 +21,6 @@ pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use error::Error;
 pub use programs::Programs;
+pub use rustix::process::Signal;
 pub use scratch::Owner;
 pub use shared::{SHARED_KUBECONFIG, shared, unique};

@@ -40,9 +40,10 @@ impl Programs {
 
     fn find() -> Result<Self, Error> {
         let cache = cache::folder()?;
+        let given = given_folders();
         let kube = |name: &str| {
-            locate(name, &kubernetes::folder(&cache).join(name))
-                .map_or_else(|| kubernetes::build(&cache, name), Ok)
+            let cached = kubernetes::folder(&cache).join(name);
+            locate(name, &given, &cached).map_or_else(|| kubernetes::build(&cache, name), Ok)
         };
         let kube_apiserver = kube("kube-apiserver")?;
         check_version(&kube_apiserver)?;
@@ -51,7 +52,7 @@ impl Programs {
             kube_controller_manager: kube("kube-controller-manager")?,
             kube_scheduler: kube("kube-scheduler")?,
             kubectl: kube("kubectl")?,
-            etcd: locate("etcd", &etcd::cached(&cache)).map_or_else(|| etcd::unpack(&cache), Ok)?,
+            etcd: locate("etcd", &given, &etcd::cached(&cache)).map_or_else(|| etcd::unpack(&cache), Ok)?,
         };
         Ok(programs)
     }
@@ -70,11 +71,16 @@ impl Programs {
     }
 }
 
-/// Looks where a user may have put a program, then in the cache.
-fn locate(name: &str, cached: &Path) -> Option<PathBuf> {
+/// The folders where a user may have put programs, the most deliberate first.
+fn given_folders() -> Vec<PathBuf> {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let given = assets.into_iter().chain(std::env::split_paths(&path)).map(|dir| dir.join(name));
+    assets.into_iter().chain(std::env::split_paths(&path)).collect()
+}
+
+/// Looks in the folders that the user gave, then in the cache.
+fn locate(name: &str, given: &[PathBuf], cached: &Path) -> Option<PathBuf> {
+    let given = given.iter().map(|dir| dir.join(name));
     given.chain([cached.to_owned()]).find(|file| is_program(file))
 }
 
@@ -85,10 +91,16 @@ fn is_program(file: &Path) -> bool {
 fn check_version(apiserver: &Path) -> Result<(), Error> {
     let start = |source| Error::Start { program: apiserver.display().to_string(), source };
     let output = Command::new(apiserver).arg("--version").output().map_err(start)?;
-    let found = String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("Kubernetes ").to_owned();
+    let found = judge_version(apiserver, &String::from_utf8_lossy(&output.stdout))?;
+    say(&format!("kube-apiserver {found} at {}", apiserver.display()));
+    Ok(())
+}
+
+/// Returns the version that an API server says it is, unless it is too old.
+fn judge_version(apiserver: &Path, said: &str) -> Result<String, Error> {
+    let found = said.trim().trim_start_matches("Kubernetes ").to_owned();
     if major_minor(&found).is_some_and(|version| version >= OLDEST) {
-        say(&format!("kube-apiserver {found} at {}", apiserver.display()));
-        return Ok(());
+        return Ok(found);
     }
     Err(Error::TooOld { path: apiserver.to_owned(), found, needed: "1.31" })
 }
@@ -102,25 +114,38 @@ fn major_minor(version: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
 
-    fn script(dir: &Path, text: &str) -> PathBuf {
+    fn program(dir: &Path) -> PathBuf {
         let path = dir.join("kube-apiserver");
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
 
     #[test]
     fn an_api_server_older_than_1_31_is_refused_with_what_to_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = check_version(&script(dir.path(), "echo Kubernetes v1.30.14")).unwrap_err().to_string();
+        let error = judge_version(Path::new("/x"), "Kubernetes v1.30.14\n").unwrap_err().to_string();
         assert!(error.contains("v1.30.14") && error.contains("1.31 or newer"), "{error}");
     }
 
     #[test]
     fn an_api_server_of_1_31_or_newer_is_used() {
-        let dir = tempfile::tempdir().unwrap();
-        check_version(&script(dir.path(), "echo Kubernetes v1.31.0-rc.1")).unwrap();
-        check_version(&script(dir.path(), "echo Kubernetes v2.0.0")).unwrap();
+        let found = |said| judge_version(Path::new("/x"), said).unwrap();
+        assert_eq!(found("Kubernetes v1.31.0-rc.1\n"), "v1.31.0-rc.1");
+        assert_eq!(found("Kubernetes v2.0.0\n"), "v2.0.0");
+    }
+
+    #[test]
+    fn the_users_folders_come_in_their_order_and_before_the_cache() {
+        let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let [first, second, cache] = dirs.each_ref().map(|dir| dir.path().to_owned());
+        let cached = program(&cache);
+        let given = [first.clone(), second.clone()];
+        assert_eq!(locate("kube-apiserver", &given, &cached).unwrap(), cached);
+        let on_path = program(&second);
+        assert_eq!(locate("kube-apiserver", &given, &cached).unwrap(), on_path);
+        let asset = program(&first);
+        assert_eq!(locate("kube-apiserver", &given, &cached).unwrap(), asset);
+        assert_eq!(locate("etcd", &given, &cache.join("etcd")), None);
     }
 
     #[test]

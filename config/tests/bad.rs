@@ -1,5 +1,7 @@
 //! Configurations that are refused, each with the place and the words that lead a person to the mistake.
 
+#![expect(clippy::panic, reason = "helpers of tests end the test")]
+
 use config::{Config, Error};
 
 fn refusal(text: &str) -> String {

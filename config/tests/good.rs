@@ -1,5 +1,7 @@
 //! Configurations that are accepted, and what comes out of them.
 
+#![expect(clippy::panic, reason = "helpers of tests end the test")]
+
 use std::time::Duration;
 
 use config::{Config, Share};
@@ -22,7 +24,7 @@ fn parse(text: &str) -> Config {
 #[test]
 fn what_is_left_out_has_its_default() {
     let config = parse(RACK);
-    assert_eq!(config.resync, Duration::from_secs(60));
+    assert_eq!(config.resync, Duration::from_mins(1));
     assert_eq!(config.join_window, Duration::from_millis(500));
     assert_eq!(config.max_removal, Share::QUARTER);
     assert!(config.node_selector.is_empty());

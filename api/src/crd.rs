@@ -110,3 +110,37 @@ fn tidy(schema: &mut JSONSchemaProps) {
         tidy(values);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_files_are_what_the_types_say() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/spiderpool/crds");
+        for (name, text) in crd_files().unwrap() {
+            let committed = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
+            assert!(committed == text, "{name} is stale: run `cargo run -p api --bin crdgen` and commit the result");
+        }
+    }
+
+    #[test]
+    fn only_kinds_with_a_status_of_their_own_have_the_subresource() {
+        let with_status: Vec<String> = crds()
+            .into_iter()
+            .filter(|crd| {
+                let subresources = crd.spec.versions.iter().find_map(|version| version.subresources.as_ref());
+                subresources.is_some_and(|subresources| subresources.status.is_some())
+            })
+            .map(|crd| crd.spec.names.kind)
+            .collect();
+        assert_eq!(with_status, ["SpiderIPPool", "SpiderSubnet", "SpiderCoordinator", "SpiderNode"]);
+    }
+
+    #[test]
+    fn nothing_is_required_at_the_root() {
+        for crd in &mut crds() {
+            assert!(root_schemas(crd).all(|schema| schema.required.is_none()));
+        }
+    }
+}

@@ -7,6 +7,8 @@ use providers::{Path, Step};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
+use crate::parse::options;
+
 /// Line and column of a value, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
@@ -26,7 +28,7 @@ enum Tree {
 impl Places {
     /// Reads the places of every value. A text that is no YAML has none.
     pub(crate) fn of(text: &str) -> Self {
-        Self(serde_saphyr::from_str(text).ok())
+        Self(serde_saphyr::from_str_with_options(text, options()).ok())
     }
 
     /// Returns the place of the value at `path`, or of the innermost value around it that is there.

@@ -134,6 +134,18 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
+fn a_text_that_is_made_to_hurt_is_refused() {
+    let deep = format!("providers: {}", "[".repeat(100_000));
+    let mut aliases = "resync: &a0 x\n".to_owned();
+    for level in 1..30 {
+        aliases += &format!("k{level}: &a{level} [*a{0}, *a{0}, *a{0}]\n", level - 1);
+    }
+    for text in [deep.as_str(), &aliases, "\0", "providers: !!binary x", "\u{feff}", "- - - -", "&a *a"] {
+        assert!(!refusal(text).is_empty());
+    }
+}
+
+#[test]
 fn a_missing_file_and_an_unreadable_one_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let missing = Config::read(&folder.path().join("none.yaml")).unwrap_err();

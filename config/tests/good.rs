@@ -2,10 +2,11 @@
 
 #![expect(clippy::panic, reason = "helpers of tests end the test")]
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use config::{Config, Share};
-use model::Coordinator;
+use model::{Claim, Coordinator, Node};
 use providers::Provider;
 
 const RACK: &str = r#"
@@ -19,6 +20,10 @@ providers:
 
 fn parse(text: &str) -> Config {
     Config::parse(text, "cloud.yaml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn node(name: &str) -> Node {
+    Node { name: name.to_owned(), uid: String::new(), provider_id: None, addresses: Vec::new() }
 }
 
 #[test]
@@ -68,6 +73,36 @@ async fn a_static_provider_opens_and_lists_what_the_file_says() {
     let inventory = clouds[0].list().await.unwrap();
     assert_eq!(clouds[0].name().as_str(), "rack");
     assert_eq!(inventory.instances[&"node-a".into()][0].addresses.to_string(), "192.0.2.10-192.0.2.19");
+}
+
+/// The scale of docs/architecture.md: 5,000 nodes with 4 dual-stack NICs.
+fn large() -> String {
+    let mut text = "providers:\n- name: rack\n  type: static\n  nodes:\n".to_owned();
+    for node in 0..5_000 {
+        writeln!(text, "    node-{node}:").unwrap();
+        for nic in 0..4 {
+            let (high, low) = (node / 16, node % 16 * 16);
+            let four = format!("10.{}.{}", nic * 32 + high / 256, high % 256);
+            writeln!(
+                text,
+                "    - {{interface: eth{nic}, subnet: 10.{}.0.0/11, ips: [\"{four}.{}-{four}.{}\", {four}.{}]}}\n    - \
+                 {{interface: eth{nic}, subnet: 'fd00:{nic}::/64', ips: ['fd00:{nic}::{node}:1-fd00:{nic}::{node}:ff']}}",
+                nic * 32,
+                low + 1,
+                low + 9,
+                low + 11,
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn a_file_of_the_largest_cluster_is_accepted() {
+    let config = parse(&large());
+    let config::Settings::Static(rack) = &config.providers[0].settings else { panic!("a static provider") };
+    assert!(matches!(rack.claim(&node("node-4999")), Claim::Instance(_)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn blocks(language: &str) -> Vec<&'static str> {
 }
 
 fn refusal(text: &str) -> String {
-    Config::parse(text, "cloud.yaml").map(|_| String::new()).unwrap_or_else(|error| error.to_string())
+    Config::parse(text, "cloud.yaml").map_or_else(|error| error.to_string(), |_| String::new())
 }
 
 #[cfg(feature = "aliyun")]
@@ -51,7 +51,7 @@ fn every_key_that_is_known_is_explained() {
         + &refusal("providers: [{nodes: {a: [{x: 1}]}}]");
     let lists = known.split("Known here: ").skip(1);
     let keys: Vec<&str> =
-        lists.flat_map(|list| list.split("cloud.yaml").next()).flat_map(|list| list.split(", ")).collect();
+        lists.filter_map(|list| list.split("cloud.yaml").next()).flat_map(|list| list.split(", ")).collect();
     assert!(keys.len() > 20, "{keys:?}");
     for key in keys {
         let explained = GUIDE.lines().filter(|line| line.starts_with("| `") || line.starts_with("`nodes`"));

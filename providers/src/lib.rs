@@ -1,5 +1,6 @@
 //! The provider seam: the trait, its error classes, decorators over it, and the conformance suite.
 
+mod claim;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -7,6 +8,7 @@ mod measured;
 mod problem;
 mod provider;
 
+pub use claim::claim;
 pub use error::{Class, Error};
 pub use measured::{Measured, ProviderMetrics};
 pub use problem::{Path, Problem, Step};

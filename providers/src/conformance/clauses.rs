@@ -13,7 +13,7 @@ use super::{Fault, Harness, Limit, World};
 use crate::{Class, Error, Provider};
 
 /// The longest that any call may take: what `spiderpoolctl` promises its user.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 fn name() -> ProviderName {
     ProviderName::from("under-test")

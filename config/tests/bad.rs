@@ -136,10 +136,9 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 #[test]
 fn a_text_that_is_made_to_hurt_is_refused() {
     let deep = format!("providers: {}", "[".repeat(100_000));
-    let mut aliases = "resync: &a0 x\n".to_owned();
-    for level in 1..30 {
-        aliases += &format!("k{level}: &a{level} [*a{0}, *a{0}, *a{0}]\n", level - 1);
-    }
+    let level = |level: u32| format!("k{level}: &a{level} [*a{0}, *a{0}, *a{0}]", level - 1);
+    let aliases =
+        ["resync: &a0 x".to_owned()].into_iter().chain((1..30).map(level)).collect::<Vec<_>>().join("\n");
     for text in [deep.as_str(), &aliases, "\0", "providers: !!binary x", "\u{feff}", "- - - -", "&a *a"] {
         assert!(!refusal(text).is_empty());
     }

@@ -2,7 +2,6 @@
 
 #![expect(clippy::panic, reason = "helpers of tests end the test")]
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use config::{Config, Share};
@@ -77,25 +76,21 @@ async fn a_static_provider_opens_and_lists_what_the_file_says() {
 
 /// The scale of docs/architecture.md: 5,000 nodes with 4 dual-stack NICs.
 fn large() -> String {
-    let mut text = "providers:\n- name: rack\n  type: static\n  nodes:\n".to_owned();
-    for node in 0..5_000 {
-        writeln!(text, "    node-{node}:").unwrap();
-        for nic in 0..4 {
-            let (high, low) = (node / 16, node % 16 * 16);
-            let four = format!("10.{}.{}", nic * 32 + high / 256, high % 256);
-            writeln!(
-                text,
-                "    - {{interface: eth{nic}, subnet: 10.{}.0.0/11, ips: [\"{four}.{}-{four}.{}\", {four}.{}]}}\n    - \
-                 {{interface: eth{nic}, subnet: 'fd00:{nic}::/64', ips: ['fd00:{nic}::{node}:1-fd00:{nic}::{node}:ff']}}",
-                nic * 32,
-                low + 1,
-                low + 9,
-                low + 11,
-            )
-            .unwrap();
-        }
-    }
-    text
+    let four = |node: u32, nic: u32| {
+        let (base, low) = (format!("10.{}.{}", nic * 32 + node / 4096, node / 16 % 256), node % 16 * 16);
+        let ips = format!("{base}.{}-{base}.{}, {base}.{}", low + 1, low + 9, low + 11);
+        format!("    - {{interface: eth{nic}, subnet: 10.{}.0.0/11, ips: [{ips}]}}", nic * 32)
+    };
+    let six = |node: u32, nic: u32| {
+        let ips = format!("'fd00:{nic}::{node}:1-fd00:{nic}::{node}:ff'");
+        format!("    - {{interface: eth{nic}, subnet: 'fd00:{nic}::/64', ips: [{ips}]}}")
+    };
+    let lines = (0..5_000).flat_map(|node| {
+        let entries = (0..4).flat_map(move |nic| [four(node, nic), six(node, nic)]);
+        [format!("    node-{node}:")].into_iter().chain(entries)
+    });
+    let head = ["providers:", "- name: rack", "  type: static", "  nodes:"].map(str::to_owned);
+    head.into_iter().chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

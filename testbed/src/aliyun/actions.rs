@@ -3,6 +3,7 @@
 mod assign_ipv4;
 mod assign_ipv6;
 mod create;
+mod filter;
 mod instances;
 mod lifecycle;
 mod nics;

@@ -47,7 +47,7 @@ enum Key {
 /// The access keys of the simulated account.
 #[derive(Default)]
 pub struct Keys {
-    keys: BTreeMap<String, Key>,
+    held: BTreeMap<String, Key>,
     nonces: HashMap<String, Timestamp>,
     minted: u64,
 }
@@ -55,12 +55,12 @@ pub struct Keys {
 impl Keys {
     /// Adds a lasting key.
     pub fn add(&mut self, id: impl Into<String>, secret: impl Into<String>) {
-        self.keys.insert(id.into(), Key::Lasting { secret: secret.into() });
+        self.held.insert(id.into(), Key::Lasting { secret: secret.into() });
     }
 
     /// Adds a temporary credential.
     pub fn add_temporary(&mut self, credential: Temporary) {
-        self.keys.insert(credential.id.clone(), Key::Temporary(credential));
+        self.held.insert(credential.id.clone(), Key::Temporary(credential));
     }
 
     /// Makes up a new temporary credential and adds it.
@@ -79,19 +79,19 @@ impl Keys {
 
     /// Switches a lasting key off, as an administrator would.
     pub fn deactivate(&mut self, id: &str) {
-        if let Some(key @ Key::Lasting { .. }) = self.keys.get_mut(id) {
+        if let Some(key @ Key::Lasting { .. }) = self.held.get_mut(id) {
             *key = Key::Inactive;
         }
     }
 
     /// Removes a key.
     pub fn remove(&mut self, id: &str) {
-        self.keys.remove(id);
+        self.held.remove(id);
     }
 
     /// Returns the secret to check a signature with, after the key itself passed.
     pub(crate) fn secret(&self, id: &str, token: Option<&str>, now: Timestamp) -> Result<&str, Refusal> {
-        match self.keys.get(id) {
+        match self.held.get(id) {
             None => Err(Refusal::new("InvalidAccessKeyId.NotFound", "Specified access key is not found.")),
             Some(Key::Inactive) => {
                 Err(Refusal::new("InvalidAccessKeyId.Inactive", "Specified access key is disabled."))
@@ -120,7 +120,7 @@ impl Keys {
     }
 
     fn is_token(&self, text: &str) -> bool {
-        self.keys.values().any(|key| matches!(key, Key::Temporary(credential) if credential.token == text))
+        self.held.values().any(|key| matches!(key, Key::Temporary(credential) if credential.token == text))
     }
 
     /// Accepts a nonce once per key.

@@ -69,7 +69,7 @@ pub struct Metadata {
 }
 
 /// A new credential appears so long before the old one ends. Source: the vendor's page on RAM roles.
-const OVERLAP: Duration = Duration::from_secs(30 * 60);
+const OVERLAP: Duration = Duration::from_mins(30);
 
 /// Answers one request and writes it into the log.
 pub(crate) fn answer(cloud: &mut Cloud, incoming: &Incoming) -> Answer {

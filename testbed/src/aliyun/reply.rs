@@ -40,13 +40,7 @@ pub struct Style {
 
 impl Style {
     /// Adds `"outer": {"inner": [...]}` to an object.
-    pub(crate) fn list(
-        &mut self,
-        into: &mut Map<String, Value>,
-        outer: &str,
-        inner: &str,
-        items: Vec<Value>,
-    ) {
+    pub(crate) fn list(&mut self, into: &mut Map<String, Value>, outer: &str, inner: &str, items: &[Value]) {
         let written = if items.is_empty() { self.empty() } else { EmptyLists::Written };
         match written {
             EmptyLists::Absent => {}

@@ -38,7 +38,7 @@ impl Authorization {
             match part.split_once('=').ok_or_else(incomplete)? {
                 ("Credential", value) => credential = Some(value.to_owned()),
                 ("SignedHeaders", value) => {
-                    signed_headers = Some(value.split(';').map(str::to_owned).collect())
+                    signed_headers = Some(value.split(';').map(str::to_owned).collect());
                 }
                 ("Signature", value) => signature = Some(value.to_owned()),
                 _ => return Err(incomplete()),
@@ -84,9 +84,9 @@ impl Signed<'_> {
                 .map(|(_, value)| value.trim())
                 .collect();
             values.sort_unstable();
-            canonical.push_str(&format!("{name}:{}\n", values.join(",")));
+            canonical.extend([name, ":", &values.join(","), "\n"]);
         }
-        canonical.push_str(&format!("\n{}\n{}", signed_headers.join(";"), self.payload_hash));
+        canonical.extend(["\n", &signed_headers.join(";"), "\n", self.payload_hash]);
         format!("{ALGORITHM}\n{}", hash(canonical.as_bytes()))
     }
 

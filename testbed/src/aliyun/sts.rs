@@ -29,7 +29,7 @@ impl Default for Sts {
             trusts: BTreeSet::new(),
             tokens: BTreeSet::new(),
             expired: BTreeSet::new(),
-            longest: Duration::from_secs(3_600),
+            longest: Duration::from_hours(1),
             lasts: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::{Ask, Reply, changed, check_steady, hold, once};
 use crate::aliyun::cloud::Cloud;
@@ -90,10 +90,10 @@ pub(super) fn assign(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
         // Only what is new, as strings; the second list's inner name is a plural.
         let mut set = Map::new();
         set.insert("NetworkInterfaceId".to_owned(), json!(id));
-        let addresses = addresses.into_iter().map(|it| json!(it)).collect();
-        cloud.style.list(&mut set, "PrivateIpSet", "PrivateIpAddress", addresses);
-        let prefixes = prefixes.into_iter().map(|it| json!(it)).collect();
-        cloud.style.list(&mut set, "Ipv4PrefixSet", "Ipv4Prefixes", prefixes);
+        let addresses: Vec<Value> = addresses.into_iter().map(|it| json!(it)).collect();
+        cloud.style.list(&mut set, "PrivateIpSet", "PrivateIpAddress", &addresses);
+        let prefixes: Vec<Value> = prefixes.into_iter().map(|it| json!(it)).collect();
+        cloud.style.list(&mut set, "Ipv4PrefixSet", "Ipv4Prefixes", &prefixes);
         let mut reply = Map::new();
         reply.insert("AssignedPrivateIpAddressesSet".to_owned(), set.into());
         Ok(reply)

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::{Ask, Reply, changed, check_steady, hold, once};
 use crate::aliyun::cloud::Cloud;
@@ -81,10 +81,10 @@ pub(super) fn assign(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
         nic.ipv6_prefixes.extend(&prefixes);
         let mut reply = Map::new();
         reply.insert("NetworkInterfaceId".to_owned(), json!(id));
-        let addresses = addresses.into_iter().map(|it| json!(it)).collect();
-        cloud.style.list(&mut reply, "Ipv6Sets", "Ipv6Address", addresses);
-        let prefixes = prefixes.into_iter().map(|it| json!(it)).collect();
-        cloud.style.list(&mut reply, "Ipv6PrefixSets", "Ipv6Prefix", prefixes);
+        let addresses: Vec<Value> = addresses.into_iter().map(|it| json!(it)).collect();
+        cloud.style.list(&mut reply, "Ipv6Sets", "Ipv6Address", &addresses);
+        let prefixes: Vec<Value> = prefixes.into_iter().map(|it| json!(it)).collect();
+        cloud.style.list(&mut reply, "Ipv6PrefixSets", "Ipv6Prefix", &prefixes);
         Ok(reply)
     })
 }

@@ -29,8 +29,8 @@ pub(super) fn create(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
         cloud.add_nic(spec)?;
         let account = cloud.account;
         let nic = cloud.change().nic_mut(&id)?;
-        nic.name = parameters.get("NetworkInterfaceName").unwrap_or_default().to_owned();
-        nic.description = parameters.get("Description").unwrap_or_default().to_owned();
+        parameters.get("NetworkInterfaceName").unwrap_or_default().clone_into(&mut nic.name);
+        parameters.get("Description").unwrap_or_default().clone_into(&mut nic.description);
         nic.delete_on_release = parameters.get("DeleteOnRelease") != Some("false");
         nic.security_groups = groups;
         let made = nic.clone();

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::filter::{Field, Filter};
 use super::{Ask, Reply, shapes};
 use crate::aliyun::clock::iso_minutes;
 use crate::aliyun::cloud::Cloud;
@@ -13,7 +14,7 @@ use crate::aliyun::world::{Instance, InstanceType, World};
 const BOUNDS: Bounds = Bounds { token: 100, number: 100, total: usize::MAX };
 
 pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal> {
-    let fields: [(&str, fn(&Instance) -> &str); 6] = [
+    let fields: [(&str, Field<Instance>); 6] = [
         ("VpcId", |it| &it.vpc),
         ("VSwitchId", |it| &it.vswitch),
         ("ZoneId", |it| &it.zone),
@@ -22,19 +23,14 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
         ("InstanceName", |it| &it.name),
     ];
     let parameters = ask.parameters;
-    let texts: Vec<_> =
-        fields.into_iter().filter_map(|(name, get)| Some((get, parameters.get(name)?))).collect();
+    let filter = Filter::new(parameters, &fields)?;
     let ids = parameters.json_list("InstanceIds", 100)?;
     let addresses = parameters.json_list("PrivateIpAddresses", 100)?;
-    let tags = parameters.tags()?;
     let page = Page::new(parameters, BOUNDS)?;
     let world = cloud.listed();
     let admits = |it: &Instance| {
-        texts.iter().all(|(get, text)| get(it) == *text)
+        filter.admits(it, &it.tags)
             && ids.as_ref().is_none_or(|ids| ids.contains(&it.id))
-            && tags.iter().all(|(key, value)| {
-                it.tags.get(*key).is_some_and(|held| value.is_none_or(|value| held == value))
-            })
             && addresses.as_ref().is_none_or(|asked| {
                 world
                     .nics_of(&it.id)
@@ -59,7 +55,7 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
     reply.insert("PageNumber".to_owned(), json!(cut.number));
     reply.insert("PageSize".to_owned(), json!(cut.size));
     cloud.style.next_token(&mut reply, cut.token);
-    cloud.style.list(&mut reply, "Instances", "Instance", shapes);
+    cloud.style.list(&mut reply, "Instances", "Instance", &shapes);
     Ok(reply)
 }
 
@@ -95,7 +91,7 @@ fn instance(style: &mut Style, world: &World, region: &str, it: &Instance) -> Va
     }) else {
         return Value::Null;
     };
-    let nics = nics
+    let nics: Vec<Value> = nics
         .into_iter()
         .map(|nic| {
             let mut entry = Map::new();
@@ -108,12 +104,13 @@ fn instance(style: &mut Style, world: &World, region: &str, it: &Instance) -> Va
             Value::Object(entry)
         })
         .collect();
-    style.list(&mut shape, "NetworkInterfaces", "NetworkInterface", nics);
-    let tags = it.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
-    style.list(&mut shape, "Tags", "Tag", tags);
-    style.list(&mut shape, "SecurityGroupIds", "SecurityGroupId", vec![json!("sg-bp1simulated0000000001")]);
-    style.list(&mut shape, "OperationLocks", "LockReason", Vec::new());
-    style.list(&mut shape, "PublicIpAddress", "IpAddress", Vec::new());
+    style.list(&mut shape, "NetworkInterfaces", "NetworkInterface", &nics);
+    let tags: Vec<Value> =
+        it.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
+    style.list(&mut shape, "Tags", "Tag", &tags);
+    style.list(&mut shape, "SecurityGroupIds", "SecurityGroupId", &[json!("sg-bp1simulated0000000001")]);
+    style.list(&mut shape, "OperationLocks", "LockReason", &[]);
+    style.list(&mut shape, "PublicIpAddress", "IpAddress", &[]);
     Value::Object(shape)
 }
 
@@ -143,7 +140,7 @@ pub(super) fn describe_types(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, 
     let shapes: Vec<Value> = cut.items.iter().map(|kind| instance_type(kind)).collect();
     let mut reply = Map::new();
     cloud.style.next_token(&mut reply, cut.token);
-    cloud.style.list(&mut reply, "InstanceTypes", "InstanceType", shapes);
+    cloud.style.list(&mut reply, "InstanceTypes", "InstanceType", &shapes);
     Ok(reply)
 }
 

@@ -46,12 +46,12 @@ pub(super) fn attach(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
     }
     let taken: Vec<u32> =
         held.iter().filter_map(|nic| nic.attachment.as_ref().and_then(|at| at.device_index)).collect();
-    let index = (1..).find(|index| !taken.contains(index));
+    let index = (1..=u32::MAX).find(|index| !taken.contains(index));
     let at = later(cloud.clock.now(), cloud.delays.attach);
     let nic = changed(cloud, id)?;
     nic.status = NicStatus::Attaching;
     nic.attachment = Some(Attachment { instance: instance.to_owned(), device_index: index, trunk: None });
-    end(cloud, at, id, Outcome::Attached)
+    Ok(end(cloud, at, id, Outcome::Attached))
 }
 
 pub(super) fn detach(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal> {
@@ -76,7 +76,7 @@ pub(super) fn detach(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
     }
     let at = later(cloud.clock.now(), cloud.delays.detach);
     changed(cloud, id)?.status = NicStatus::Detaching;
-    end(cloud, at, id, Outcome::Detached)
+    Ok(end(cloud, at, id, Outcome::Detached))
 }
 
 pub(super) fn delete(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal> {
@@ -88,7 +88,7 @@ pub(super) fn delete(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
     }
     let at = later(cloud.clock.now(), cloud.delays.delete);
     changed(cloud, id)?.status = NicStatus::Deleting;
-    end(cloud, at, id, Outcome::Deleted)
+    Ok(end(cloud, at, id, Outcome::Deleted))
 }
 
 fn check_running(instance: &Instance) -> Result<(), Refusal> {
@@ -102,8 +102,8 @@ fn check_running(instance: &Instance) -> Result<(), Refusal> {
 }
 
 /// Ends the transitional state at its time, which may be now.
-fn end(cloud: &mut Cloud, at: jiff::Timestamp, nic: &str, outcome: Outcome) -> Result<Reply, Refusal> {
+fn end(cloud: &mut Cloud, at: jiff::Timestamp, nic: &str, outcome: Outcome) -> Reply {
     cloud.change().end_later(at, nic, outcome);
     cloud.settle();
-    Ok(Reply::new())
+    Reply::new()
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Map, Value, json};
 
+use super::filter::{Field, Filter};
 use super::{Ask, Reply, shapes};
 use crate::aliyun::cloud::Cloud;
 use crate::aliyun::faults::{Fault, STRAY};
@@ -15,57 +16,50 @@ use crate::aliyun::world::Nic;
 /// A listing with a tag filter ends after so many NICs. Source: the action's description.
 const TAGGED: usize = 1_000;
 
-/// What is asked for: all of it must hold.
-struct Filter<'a> {
-    texts: Vec<(fn(&Nic) -> &str, &'a str)>,
+/// What is asked for beyond texts and tags.
+struct Lists<'a> {
     ids: Vec<&'a str>,
     group: Option<&'a str>,
     primary: Option<&'a str>,
     ipv4: Vec<Ipv4Addr>,
     ipv6: Vec<Ipv6Addr>,
-    tags: Vec<(&'a str, Option<&'a str>)>,
 }
 
-impl<'a> Filter<'a> {
+impl<'a> Lists<'a> {
     fn new(parameters: &'a Parameters) -> Result<Self, Refusal> {
-        let fields: [(&str, fn(&Nic) -> &str); 7] = [
-            ("InstanceId", |nic| nic.attachment.as_ref().map_or("", |at| at.instance.as_str())),
-            ("VpcId", |nic| &nic.vpc),
-            ("VSwitchId", |nic| &nic.vswitch),
-            ("Type", |nic| nic.kind.as_str()),
-            ("Status", |nic| nic.status.as_str()),
-            ("NetworkInterfaceName", |nic| &nic.name),
-            ("MacAddress", |nic| &nic.mac),
-        ];
         Ok(Self {
-            texts: fields.into_iter().filter_map(|(name, get)| Some((get, parameters.get(name)?))).collect(),
             ids: parameters.list("NetworkInterfaceId", 100)?,
             group: parameters.get("SecurityGroupId"),
             primary: parameters.get("PrimaryIpAddress"),
             ipv4: parameters.ipv4s("PrivateIpAddress", 100)?,
             ipv6: parameters.ipv6s("Ipv6Address", 100)?,
-            tags: parameters.tags()?,
         })
     }
 
-    fn admits(&self, nic: &Nic) -> bool {
-        let Self { texts, ids, group, primary, ipv4, ipv6, tags } = self;
-        texts.iter().all(|(get, text)| get(nic) == *text)
-            && (ids.is_empty() || ids.contains(&nic.id.as_str()))
+    fn admit(&self, nic: &Nic) -> bool {
+        let Self { ids, group, primary, ipv4, ipv6 } = self;
+        (ids.is_empty() || ids.contains(&nic.id.as_str()))
             && group.is_none_or(|group| nic.security_groups.iter().any(|held| held == group))
             && primary.is_none_or(|text| nic.primary.is_some_and(|held| held.to_string() == text))
             && (ipv4.is_empty()
                 || ipv4.iter().any(|it| nic.primary == Some(*it) || nic.secondary.contains(it)))
             && (ipv6.is_empty() || ipv6.iter().any(|it| nic.ipv6.contains(it)))
-            && tags.iter().all(|(key, value)| {
-                nic.tags.get(*key).is_some_and(|held| value.is_none_or(|value| held == value))
-            })
     }
 }
 
 pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal> {
-    let filter = Filter::new(ask.parameters)?;
-    let total = if filter.tags.is_empty() { usize::MAX } else { TAGGED };
+    let fields: [(&str, Field<Nic>); 7] = [
+        ("InstanceId", |nic| nic.attachment.as_ref().map_or("", |at| at.instance.as_str())),
+        ("VpcId", |nic| &nic.vpc),
+        ("VSwitchId", |nic| &nic.vswitch),
+        ("Type", |nic| nic.kind.as_str()),
+        ("Status", |nic| nic.status.as_str()),
+        ("NetworkInterfaceName", |nic| &nic.name),
+        ("MacAddress", |nic| &nic.mac),
+    ];
+    let filter = Filter::new(ask.parameters, &fields)?;
+    let lists = Lists::new(ask.parameters)?;
+    let total = if filter.is_tagged() { TAGGED } else { usize::MAX };
     let bounds = Bounds { token: 500, number: 1_000, total };
     let page = Page::new(ask.parameters, bounds)?;
     let world = cloud.listed();
@@ -73,7 +67,7 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
         bounds,
         ask.fault,
         |nic: &Nic| &nic.id,
-        |after| world.nics_after(after).filter(|nic| filter.admits(nic)),
+        |after| world.nics_after(after).filter(|nic| filter.admits(nic, &nic.tags) && lists.admit(nic)),
     );
     let account = cloud.account;
     let mut sets: Vec<Value> =
@@ -86,7 +80,7 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
     if matches!(page, Page::Token { .. }) {
         cloud.style.next_token(&mut reply, cut.token);
     }
-    cloud.style.list(&mut reply, "NetworkInterfaceSets", "NetworkInterfaceSet", sets);
+    cloud.style.list(&mut reply, "NetworkInterfaceSets", "NetworkInterfaceSet", &sets);
     Ok(reply)
 }
 

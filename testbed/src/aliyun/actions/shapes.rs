@@ -10,15 +10,17 @@ use crate::aliyun::world::Nic;
 /// The lists of addresses that every NIC shape carries.
 pub(super) fn addresses(style: &mut Style, nic: &Nic, into: &mut Reply) {
     let ipv4 = nic.primary.iter().map(|it| (it, true)).chain(nic.secondary.iter().map(|it| (it, false)));
-    let ipv4 =
+    let ipv4: Vec<Value> =
         ipv4.map(|(address, primary)| json!({ "PrivateIpAddress": address, "Primary": primary })).collect();
-    style.list(into, "PrivateIpSets", "PrivateIpSet", ipv4);
-    let ipv6 = nic.ipv6.iter().map(|address| json!({ "Ipv6Address": address })).collect();
-    style.list(into, "Ipv6Sets", "Ipv6Set", ipv6);
-    let prefixes = nic.ipv4_prefixes.iter().map(|prefix| json!({ "Ipv4Prefix": prefix })).collect();
-    style.list(into, "Ipv4PrefixSets", "Ipv4PrefixSet", prefixes);
-    let prefixes = nic.ipv6_prefixes.iter().map(|prefix| json!({ "Ipv6Prefix": prefix })).collect();
-    style.list(into, "Ipv6PrefixSets", "Ipv6PrefixSet", prefixes);
+    style.list(into, "PrivateIpSets", "PrivateIpSet", &ipv4);
+    let ipv6: Vec<Value> = nic.ipv6.iter().map(|address| json!({ "Ipv6Address": address })).collect();
+    style.list(into, "Ipv6Sets", "Ipv6Set", &ipv6);
+    let prefixes: Vec<Value> =
+        nic.ipv4_prefixes.iter().map(|prefix| json!({ "Ipv4Prefix": prefix })).collect();
+    style.list(into, "Ipv4PrefixSets", "Ipv4PrefixSet", &prefixes);
+    let prefixes: Vec<Value> =
+        nic.ipv6_prefixes.iter().map(|prefix| json!({ "Ipv6Prefix": prefix })).collect();
+    style.list(into, "Ipv6PrefixSets", "Ipv6PrefixSet", &prefixes);
 }
 
 /// A NIC as `DescribeNetworkInterfaces` and `CreateNetworkInterface` write it.
@@ -59,9 +61,10 @@ pub(super) fn nic(style: &mut Style, account: u64, nic: &Nic) -> Reply {
         shape.insert("Attachment".to_owned(), Value::Object(attachment));
     }
     addresses(style, nic, &mut shape);
-    let groups = nic.security_groups.iter().map(|group| json!(group)).collect();
-    style.list(&mut shape, "SecurityGroupIds", "SecurityGroupId", groups);
-    let tags = nic.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
-    style.list(&mut shape, "Tags", "Tag", tags);
+    let groups: Vec<Value> = nic.security_groups.iter().map(|group| json!(group)).collect();
+    style.list(&mut shape, "SecurityGroupIds", "SecurityGroupId", &groups);
+    let tags: Vec<Value> =
+        nic.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
+    style.list(&mut shape, "Tags", "Tag", &tags);
     shape
 }

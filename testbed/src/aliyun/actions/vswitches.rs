@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::filter::{Field, Filter};
 use super::{Ask, Reply};
 use crate::aliyun::clock::iso;
 use crate::aliyun::cloud::Cloud;
@@ -16,16 +17,14 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
     if parameters.get("RegionId").is_none() && parameters.get("VpcId").is_none() {
         return Err(Refusal::new("MissingParameter", "Either RegionId or VpcId must be supplied."));
     }
-    let fields: [(&str, fn(&VSwitch) -> &str); 4] = [
+    let fields: [(&str, Field<VSwitch>); 4] = [
         ("VSwitchId", |it| &it.id),
         ("VpcId", |it| &it.vpc),
         ("ZoneId", |it| &it.zone),
         ("VSwitchName", |it| &it.name),
     ];
-    let texts: Vec<_> =
-        fields.into_iter().filter_map(|(name, get)| Some((get, parameters.get(name)?))).collect();
+    let filter = Filter::new(parameters, &fields)?;
     let ipv6 = parameters.get("EnableIpv6").map(|text| text == "true");
-    let tags = parameters.tags()?;
     let page = Page::numbered(parameters, BOUNDS.number)?;
     let world = cloud.listed();
     let cut = page.cut(
@@ -34,11 +33,7 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
         |it: &VSwitch| &it.id,
         |_| {
             world.vswitches().filter(|it| {
-                texts.iter().all(|(get, text)| get(it) == *text)
-                    && ipv6.is_none_or(|ipv6| ipv6 == it.ipv6_cidr.is_some())
-                    && tags.iter().all(|(key, value)| {
-                        it.tags.get(*key).is_some_and(|held| value.is_none_or(|value| held == value))
-                    })
+                filter.admits(it, &it.tags) && ipv6.is_none_or(|ipv6| ipv6 == it.ipv6_cidr.is_some())
             })
         },
     );
@@ -65,14 +60,15 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
         }) else {
             continue;
         };
-        let tags = it.tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
-        cloud.style.list(&mut shape, "Tags", "Tag", tags);
+        let tags: Vec<Value> =
+            it.tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+        cloud.style.list(&mut shape, "Tags", "Tag", &tags);
         shapes.push(Value::Object(shape));
     }
     let mut reply = Map::new();
     reply.insert("TotalCount".to_owned(), json!(cut.total));
     reply.insert("PageNumber".to_owned(), json!(cut.number));
     reply.insert("PageSize".to_owned(), json!(cut.size));
-    cloud.style.list(&mut reply, "VSwitches", "VSwitch", shapes);
+    cloud.style.list(&mut reply, "VSwitches", "VSwitch", &shapes);
     Ok(reply)
 }

@@ -1,0 +1,12 @@
+//! The Alibaba Cloud simulator, over its wire.
+
+#[path = "aliyun/actions.rs"]
+mod actions;
+#[path = "aliyun/behaviour.rs"]
+mod behaviour;
+#[path = "aliyun/client.rs"]
+mod client;
+#[path = "aliyun/gate.rs"]
+mod gate;
+#[path = "aliyun/instance_metadata.rs"]
+mod instance_metadata;

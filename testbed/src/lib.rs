@@ -13,6 +13,7 @@ mod pki;
 mod probe;
 mod programs;
 mod progress;
+mod python;
 mod scratch;
 mod shared;
 
@@ -21,6 +22,7 @@ pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use error::Error;
 pub use programs::Programs;
+pub use python::{ALIBABA_SDK, python_with};
 pub use rustix::process::Signal;
 pub use scratch::Owner;
 pub use shared::{SHARED_KUBECONFIG, shared, unique};

@@ -82,5 +82,7 @@ fn ensure() -> anyhow::Result<ExitCode> {
     for (name, path) in programs.paths() {
         println!("{name:<24} {}", path.display());
     }
+    let python = testbed::python_with(testbed::ALIBABA_SDK).context("cannot bring the vendor's SDK")?;
+    println!("{:<24} {}", "python3", python.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,9 @@ const IDS_A_CALL: usize = 100;
 /// More pages than any account fills (a million NICs): beyond, the cloud has lost count.
 const MOST_PAGES: usize = 2_000;
 
+/// More pages in a row that bring nothing new than any filter leaves empty: the listing goes in circles.
+const MOST_BARREN_PAGES: usize = 20;
+
 /// Alibaba Cloud as a [`Provider`].
 ///
 /// Reads the NICs of one VPC. Credentials come from the vendor's chain: the access key in the environment, the OIDC
@@ -89,23 +92,13 @@ impl Aliyun {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_environment(settings: Settings, environment: &Environment) -> Result<Self, Error> {
-        let Settings {
-            name,
-            region,
-            vpc_id,
-            endpoints,
-            unmanaged_tag,
-            limits,
-            timeouts,
-        } = settings;
+        let Settings { name, region, vpc_id, endpoints, unmanaged_tag, limits, timeouts } = settings;
         let invalid = |reason: String| Error::new(Class::Invalid, format!("provider {name}: {reason}"));
         if let Some(region) = region.as_deref().filter(|region| !is_region(region)) {
             return Err(invalid(format!("region {region:?} is not like cn-hangzhou")));
         }
         if vpc_id.as_deref() == Some("") {
-            return Err(invalid(
-                "vpcID is empty; leave it out to ask the metadata service".to_owned(),
-            ));
+            return Err(invalid("vpcID is empty; leave it out to ask the metadata service".to_owned()));
         }
         let from = if environment.is_true("ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED") {
             Reach::Vpc
@@ -124,12 +117,8 @@ impl Aliyun {
         } else {
             Unhardened::Allowed
         };
-        let metadata = Arc::new(Metadata::new(
-            http.direct().clone(),
-            metadata_endpoint,
-            unhardened,
-            timeouts.metadata,
-        ));
+        let metadata =
+            Arc::new(Metadata::new(http.direct().clone(), metadata_endpoint, unhardened, timeouts.metadata));
         let exchange = Arc::new(Exchange::new(http, sts, limits, timeouts.call));
         let keeper = Keeper::new(environment, Arc::clone(&metadata), Arc::clone(&exchange));
         Ok(Self {
@@ -164,43 +153,27 @@ impl Aliyun {
     /// # Errors
     /// [`Class::Transient`] when the metadata service does not answer, [`Class::Invalid`] when it knows no VPC.
     pub async fn prepare(&self) -> Result<(), Error> {
-        self.place(Deadline::after(self.timeouts.reading))
-            .await
-            .map(|_| ())
+        self.place(Deadline::after(self.timeouts.reading)).await.map(|_| ())
     }
 
     async fn place(&self, deadline: Deadline) -> Result<&Place, Error> {
         if let Some(place) = self.place.get() {
             return Ok(place);
         }
-        let region = self
-            .given_or_told(self.region.as_deref(), "region", "region-id", deadline)
-            .await?;
-        let vpc_id = self
-            .given_or_told(self.vpc_id.as_deref(), "vpcID", "vpc-id", deadline)
-            .await?;
+        let region = self.given_or_told(self.region.as_deref(), "region", "region-id", deadline).await?;
+        let vpc_id = self.given_or_told(self.vpc_id.as_deref(), "vpcID", "vpc-id", deadline).await?;
         let invalid =
             |reason: String| Error::new(Class::Invalid, format!("provider {}: {reason}", self.name));
         if !is_region(&region) {
-            return Err(invalid(format!(
-                "the metadata service names the region {region:?}; set `region`"
-            )));
+            return Err(invalid(format!("the metadata service names the region {region:?}; set `region`")));
         }
         let endpoint = |given: &Option<Endpoint>, product: &str| match given {
             Some(endpoint) => Ok(endpoint.clone()),
-            None => own_endpoint(&format!(
-                "https://{product}{}.{region}.aliyuncs.com",
-                suffix(self.from)
-            )),
+            None => own_endpoint(&format!("https://{product}{}.{region}.aliyuncs.com", suffix(self.from))),
         };
         let ecs = endpoint(&self.endpoints.ecs, "ecs").map_err(invalid)?;
         let vpc = endpoint(&self.endpoints.vpc, "vpc").map_err(invalid)?;
-        Ok(self.place.get_or_init(|| Place {
-            region,
-            vpc_id,
-            ecs,
-            vpc,
-        }))
+        Ok(self.place.get_or_init(|| Place { region, vpc_id, ecs, vpc }))
     }
 
     async fn given_or_told(
@@ -235,13 +208,7 @@ impl Aliyun {
         subject: &str,
         deadline: Deadline,
     ) -> Result<T, Error> {
-        let call = Call {
-            product: Product::Ecs,
-            endpoint: &place.ecs,
-            action,
-            parameters,
-            subject,
-        };
+        let call = Call { product: Product::Ecs, endpoint: &place.ecs, action, parameters, subject };
         self.exchange.signed(&self.keeper, &call, deadline).await
     }
 
@@ -254,7 +221,7 @@ impl Aliyun {
         deadline: Deadline,
     ) -> Result<Vec<NicShape>, Error> {
         const ACTION: &str = "DescribeNetworkInterfaces";
-        let mut nics = Vec::new();
+        let mut nics = BTreeMap::new();
         let mut pages = Pages::new(ACTION, subject, &place.ecs);
         let mut parameters = with_region(place, filter);
         // It also switches paging by token on: without it the cloud pages by number, ten at a time.
@@ -262,21 +229,16 @@ impl Aliyun {
         loop {
             let mut page_parameters = parameters.clone();
             page_parameters.extend(pages.token().map(|token| ("NextToken".to_owned(), token)));
-            let page: NicPage = self
-                .ecs(place, ACTION, &page_parameters, subject, deadline)
-                .await?;
-            if page
-                .network_interface_sets
-                .items
-                .iter()
-                .any(|nic| nic.network_interface_id.is_empty())
-            {
+            let page: NicPage = self.ecs(place, ACTION, &page_parameters, subject, deadline).await?;
+            if page.network_interface_sets.items.iter().any(|nic| nic.network_interface_id.is_empty()) {
                 // It may be any of those that we know, so nothing of the listing can be trusted to be absent.
                 return Err(pages.error("the reply holds a NIC without an id"));
             }
-            nics.extend(page.network_interface_sets.items);
-            if !pages.next(page.next_token)? {
-                return Ok(nics);
+            // Pages of one listing can show a NIC twice when others are made meanwhile; the later page is the newer.
+            let items = page.network_interface_sets.items.into_iter();
+            nics.extend(items.map(|nic| (nic.network_interface_id.clone(), nic)));
+            if !pages.next(page.next_token, nics.len())? {
+                return Ok(nics.into_values().collect());
             }
         }
     }
@@ -293,27 +255,19 @@ impl Aliyun {
         let mut found = BTreeMap::new();
         let mut pages = Pages::new(ACTION, &subject, &place.ecs);
         let list = serde_json::Value::from(ids.iter().map(|id| id.as_str()).collect::<Vec<_>>()).to_string();
-        let own = [
-            ("InstanceIds".to_owned(), list),
-            ("MaxResults".to_owned(), IDS_A_CALL.to_string()),
-        ];
+        let own = [("InstanceIds".to_owned(), list), ("MaxResults".to_owned(), IDS_A_CALL.to_string())];
         let parameters = with_region(place, &own);
         loop {
             let mut page_parameters = parameters.clone();
             page_parameters.extend(pages.token().map(|token| ("NextToken".to_owned(), token)));
-            let page: InstancePage = self
-                .ecs(place, ACTION, &page_parameters, &subject, deadline)
-                .await?;
+            let page: InstancePage = self.ecs(place, ACTION, &page_parameters, &subject, deadline).await?;
             for instance in page.instances.items {
                 let vpc = instance.vpc_attributes.vpc_id;
                 if !instance.instance_id.is_empty() && (vpc.is_empty() || vpc == place.vpc_id) {
-                    found.insert(
-                        InstanceId::from(instance.instance_id),
-                        instance.network_interfaces.items,
-                    );
+                    found.insert(InstanceId::from(instance.instance_id), instance.network_interfaces.items);
                 }
             }
-            if !pages.next(page.next_token)? {
+            if !pages.next(page.next_token, found.len())? {
                 return Ok(found);
             }
         }
@@ -326,10 +280,7 @@ impl Aliyun {
         nics: &[NicShape],
         deadline: Deadline,
     ) -> Result<(Arc<VSwitches>, Vec<String>), Error> {
-        let old = match self
-            .vswitches
-            .need(Instant::now(), |known| explained(nics, known))
-        {
+        let old = match self.vswitches.need(Instant::now(), |known| explained(nics, known)) {
             Need::Nothing(vswitches) => return Ok((vswitches, Vec::new())),
             Need::Listing(old) => old,
         };
@@ -361,21 +312,12 @@ impl Aliyun {
             ];
             let parameters = with_region(place, &own);
             let (endpoint, subject) = (&place.vpc, subject.as_str());
-            let call = Call {
-                product: Product::Vpc,
-                endpoint,
-                action: ACTION,
-                parameters: &parameters,
-                subject,
-            };
+            let call =
+                Call { product: Product::Vpc, endpoint, action: ACTION, parameters: &parameters, subject };
             let page: VSwitchPage = self.exchange.signed(&self.keeper, &call, deadline).await?;
             let empty = page.v_switches.items.is_empty();
             shown += u64::try_from(page.v_switches.items.len()).unwrap_or(u64::MAX);
-            let read = page
-                .v_switches
-                .items
-                .into_iter()
-                .filter_map(|shape| subnet(shape, warnings));
+            let read = page.v_switches.items.into_iter().filter_map(|shape| subnet(shape, warnings));
             vswitches.extend(read.map(|subnet| (subnet.id.clone(), subnet)));
             if empty && shown < page.total_count {
                 let reason = format!("the pages held {shown} of {} vSwitches", page.total_count);
@@ -385,19 +327,11 @@ impl Aliyun {
                 return Ok(vswitches);
             }
         }
-        Err(failed(
-            ACTION,
-            &subject,
-            &place.vpc,
-            &format!("there is no end after {MOST_PAGES} pages"),
-        ))
+        Err(failed(ACTION, &subject, &place.vpc, &format!("there is no end after {MOST_PAGES} pages")))
     }
 
     fn rules<'a>(&'a self, place: &'a Place) -> Rules<'a> {
-        Rules {
-            vpc_id: &place.vpc_id,
-            unmanaged: &self.unmanaged,
-        }
+        Rules { vpc_id: &place.vpc_id, unmanaged: &self.unmanaged }
     }
 }
 
@@ -417,6 +351,13 @@ impl Provider for Aliyun {
         let filter = [("VpcId".to_owned(), place.vpc_id.clone())];
         let nics = self.nics(place, &filter, &place.subject(), deadline).await?;
         let (vswitches, warnings) = self.vswitches(place, &nics, deadline).await?;
+        if nics.is_empty() && vswitches.is_empty() {
+            // A wrong VPC and a right one that our permissions hide look like this; a VPC with nodes does not.
+            let (name, subject) = (&self.name, place.subject());
+            let reason =
+                format!("{subject} shows neither NIC nor vSwitch; check `vpcID`, `region` and permissions");
+            return Err(Error::new(Class::Invalid, format!("provider {name}: {reason}")));
+        }
         let mut reading = inventory(Scope::Whole, BTreeSet::new(), nics, &vswitches, self.rules(place));
         reading.warnings.splice(0..0, warnings);
         Ok(reading)
@@ -426,10 +367,7 @@ impl Provider for Aliyun {
         let deadline = Deadline::after(self.timeouts.reading);
         let scope = Scope::Instances(instances.clone());
         if instances.is_empty() {
-            return Ok(Inventory {
-                scope,
-                ..Inventory::default()
-            });
+            return Ok(Inventory { scope, ..Inventory::default() });
         }
         let place = self.place(deadline).await?;
         let mut found = BTreeMap::new();
@@ -445,22 +383,16 @@ impl Provider for Aliyun {
             .collect();
         let mut nics = Vec::new();
         for ids in brief.keys().collect::<Vec<_>>().chunks(IDS_A_CALL) {
-            let filter: Vec<(String, String)> = (1..)
-                .zip(ids)
-                .map(|(n, id)| (format!("NetworkInterfaceId.{n}"), (*id).clone()))
-                .collect();
-            nics.extend(
-                self.nics(place, &filter, &some(ids, "NIC", place), deadline)
-                    .await?,
-            );
+            let filter: Vec<(String, String)> =
+                (1..).zip(ids).map(|(n, id)| (format!("NetworkInterfaceId.{n}"), (*id).clone())).collect();
+            nics.extend(self.nics(place, &filter, &some(ids, "NIC", place), deadline).await?);
         }
         let (vswitches, mut warnings) = self.vswitches(place, &nics, deadline).await?;
         let shown: HashSet<String> = nics.iter().map(|nic| nic.network_interface_id.clone()).collect();
         for (id, (instance, nic)) in brief {
             if !shown.contains(&id) {
-                warnings.push(format!(
-                    "NIC {id}: instance {instance} lists it, but it cannot be described yet"
-                ));
+                warnings
+                    .push(format!("NIC {id}: instance {instance} lists it, but it cannot be described yet"));
                 nics.push(unseen(&instance, nic, &place.vpc_id));
             }
         }
@@ -488,17 +420,14 @@ struct Pages<'a> {
     endpoint: &'a Endpoint,
     token: String,
     seen: HashSet<String>,
+    /// How many different things the pages held.
+    held: usize,
+    barren: usize,
 }
 
 impl<'a> Pages<'a> {
     fn new(action: &'a str, subject: &'a str, endpoint: &'a Endpoint) -> Self {
-        Self {
-            action,
-            subject,
-            endpoint,
-            token: String::new(),
-            seen: HashSet::new(),
-        }
+        Self { action, subject, endpoint, token: String::new(), seen: HashSet::new(), held: 0, barren: 0 }
     }
 
     /// Returns the token of the page to read now; the first has none.
@@ -506,11 +435,17 @@ impl<'a> Pages<'a> {
         (!self.token.is_empty()).then(|| self.token.clone())
     }
 
-    /// Takes the token of the page that was read, and tells whether there is another page. Only a missing token ends a
-    /// listing: pages may be short, and even empty, in the middle.
-    fn next(&mut self, token: String) -> Result<bool, Error> {
+    /// Takes the token of the page that was read, and how many different things all pages held until now; tells whether
+    /// there is another page. Only a missing token ends a listing: pages may be short, and even empty, in the middle.
+    fn next(&mut self, token: String, held: usize) -> Result<bool, Error> {
         if token.is_empty() {
             return Ok(false);
+        }
+        self.barren = if held > self.held { 0 } else { self.barren + 1 };
+        self.held = held;
+        if self.barren > MOST_BARREN_PAGES {
+            let reason = format!("{MOST_BARREN_PAGES} pages brought nothing new, so the listing would never end");
+            return Err(self.error(&reason));
         }
         if !self.seen.insert(token.clone()) {
             return Err(self.error("a NextToken came a second time, so the listing would never end"));
@@ -529,10 +464,7 @@ impl<'a> Pages<'a> {
 
 fn failed(action: &str, subject: &str, endpoint: &Endpoint, reason: &str) -> Error {
     let host = endpoint.authority();
-    Error::new(
-        Class::Transient,
-        format!("{action} for {subject} at {host} failed: {reason}"),
-    )
+    Error::new(Class::Transient, format!("{action} for {subject} at {host} failed: {reason}"))
 }
 
 /// Returns what is known of a NIC that an instance lists and that cannot be described: it exists, so its addresses are
@@ -549,10 +481,7 @@ fn unseen(instance: &InstanceId, nic: BriefNicShape, vpc_id: &str) -> NicShape {
 }
 
 fn with_region(place: &Place, parameters: &[(String, String)]) -> Vec<(String, String)> {
-    [("RegionId".to_owned(), place.region.clone())]
-        .into_iter()
-        .chain(parameters.iter().cloned())
-        .collect()
+    [("RegionId".to_owned(), place.region.clone())].into_iter().chain(parameters.iter().cloned()).collect()
 }
 
 /// Names some things in an error message: one by its id, more by their number.
@@ -592,18 +521,10 @@ fn sts_endpoint(
         return Ok(endpoint.clone());
     }
     if let Some(host) = environment.get("ALIBABA_CLOUD_STS_ENDPOINT") {
-        let text = if host.contains("://") {
-            host.to_owned()
-        } else {
-            format!("https://{host}")
-        };
-        return text
-            .parse()
-            .map_err(|error| format!("ALIBABA_CLOUD_STS_ENDPOINT: {error}"));
+        let text = if host.contains("://") { host.to_owned() } else { format!("https://{host}") };
+        return text.parse().map_err(|error| format!("ALIBABA_CLOUD_STS_ENDPOINT: {error}"));
     }
-    let named = environment
-        .get("ALIBABA_CLOUD_STS_REGION")
-        .filter(|region| is_region(region));
+    let named = environment.get("ALIBABA_CLOUD_STS_REGION").filter(|region| is_region(region));
     match (named, from, region) {
         (Some(region), _, _) | (None, Reach::Vpc, Some(region)) => {
             own_endpoint(&format!("https://sts{}.{region}.aliyuncs.com", suffix(from)))

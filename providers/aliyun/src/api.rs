@@ -94,12 +94,7 @@ struct Failure {
 
 impl Failure {
     fn transient(message: impl Into<String>) -> Self {
-        Self {
-            class: Class::Transient,
-            code: String::new(),
-            message: message.into(),
-            retry_after: None,
-        }
+        Self { class: Class::Transient, code: String::new(), message: message.into(), retry_after: None }
     }
 }
 
@@ -114,13 +109,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(http: Http, sts: Endpoint, limits: Limits, call_limit: Duration) -> Self {
-        Self {
-            http,
-            sts,
-            budgets: Budgets::new(limits),
-            call_limit,
-            observer: OnceLock::new(),
-        }
+        Self { http, sts, budgets: Budgets::new(limits), call_limit, observer: OnceLock::new() }
     }
 
     /// Sets who is told of every call; the first one stays.
@@ -133,19 +122,10 @@ impl Exchange {
     where
         T: DeserializeOwned,
     {
-        let Anonymous {
-            action,
-            form,
-            secret,
-            identity,
-        } = call;
-        let target = Target {
-            action,
-            ram_action: action,
-            endpoint: &self.sts,
-            subject: identity,
-            identity,
-        };
+        let Anonymous { action, form, secret, identity } = call;
+        let least = self.call_limit / 4;
+        let target =
+            Target { action, ram_action: action, endpoint: &self.sts, subject: identity, identity, least };
         let budget = self.budgets.of(action);
         let mut attempt = 0;
         loop {
@@ -162,17 +142,12 @@ impl Exchange {
             let mut request = Request::new(Method::POST, self.sts.join("/", &query));
             let headers = request.headers_mut();
             headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-            headers.insert(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/x-www-form-urlencoded"),
-            );
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
             *request.body_mut() = Some(canonical_query(form).into());
             match self.attempt(&target, request, deadline).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => {
-                    target
-                        .pause(&budget, failure, attempt, deadline, |text| secret.redact(text))
-                        .await?;
+                    target.pause(&budget, failure, attempt, deadline, |text| secret.redact(text)).await?;
                 }
             }
         }
@@ -188,29 +163,19 @@ impl Exchange {
     where
         T: DeserializeOwned,
     {
-        let Call {
-            product,
-            endpoint,
-            action,
-            parameters,
-            subject,
-        } = call;
+        let Call { product, endpoint, action, parameters, subject } = call;
         let ram_action = format!("{}:{action}", product.name());
         let query = canonical_query(parameters);
         let budget = self.budgets.of(action);
+        let least = self.call_limit / 4;
         let mut credentials = keeper.get(deadline).await?;
         let mut renewed = false;
         let mut attempt = 0;
         loop {
             attempt += 1;
             let identity = credentials.identity();
-            let target = Target {
-                action,
-                ram_action: &ram_action,
-                endpoint,
-                subject,
-                identity: &identity,
-            };
+            let target =
+                Target { action, ram_action: &ram_action, endpoint, subject, identity: &identity, least };
             target.enter(&budget, deadline).await?;
             let request = match sign(*product, endpoint, action, &query, &credentials) {
                 Ok(request) => request,
@@ -233,9 +198,7 @@ impl Exchange {
                 }
                 Err(failure) => {
                     target
-                        .pause(&budget, failure, attempt, deadline, |text| {
-                            credentials.redact(text)
-                        })
+                        .pause(&budget, failure, attempt, deadline, |text| credentials.redact(text))
                         .await?;
                     credentials = keeper.get(deadline).await?;
                 }
@@ -260,10 +223,8 @@ impl Exchange {
             Err(reason) => Err(Failure::transient(reason)),
         };
         if let Some(observer) = self.observer.get() {
-            let outcome = result
-                .as_ref()
-                .err()
-                .map_or(Outcome::Success, |failure| Outcome::Failure(failure.class));
+            let outcome =
+                result.as_ref().err().map_or(Outcome::Success, |failure| Outcome::Failure(failure.class));
             observer(target.action, outcome, begun.elapsed());
         }
         result
@@ -272,9 +233,7 @@ impl Exchange {
 
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
-            .field("sts", &self.sts.to_string())
-            .finish_non_exhaustive()
+        f.debug_struct("Exchange").field("sts", &self.sts.to_string()).finish_non_exhaustive()
     }
 }
 
@@ -285,6 +244,8 @@ struct Target<'a> {
     endpoint: &'a Endpoint,
     subject: &'a str,
     identity: &'a str,
+    /// The least time that another attempt needs to be worth it.
+    least: Duration,
 }
 
 impl Target<'_> {
@@ -312,10 +273,7 @@ impl Target<'_> {
         let again = match failure.class {
             Class::Throttled => {
                 let wait = budget.throttled(failure.retry_after);
-                let failure = Failure {
-                    retry_after: Some(wait),
-                    ..failure
-                };
+                let failure = Failure { retry_after: Some(wait), ..failure };
                 return if attempt < ATTEMPTS && wait <= PATIENCE && deadline.sleep(wait).await.is_ok() {
                     Ok(())
                 } else {
@@ -325,12 +283,8 @@ impl Target<'_> {
             Class::Transient => attempt < ATTEMPTS,
             Class::NotFound | Class::Denied | Class::Invalid => false,
         };
-        if again
-            && deadline
-                .sleep(back_off(attempt, PAUSES.0, PAUSES.1))
-                .await
-                .is_ok()
-        {
+        let wait = back_off(attempt, PAUSES.0, PAUSES.1);
+        if again && wait + self.least < deadline.left() && deadline.sleep(wait).await.is_ok() {
             Ok(())
         } else {
             Err(self.finish(failure, redact))
@@ -338,12 +292,7 @@ impl Target<'_> {
     }
 
     fn finish(&self, failure: Failure, redact: impl Fn(&str) -> String) -> Error {
-        let Failure {
-            class,
-            code: _,
-            message,
-            retry_after,
-        } = failure;
+        let Failure { class, code: _, message, retry_after } = failure;
         let error = self.error(class, &redact(&message));
         match retry_after {
             Some(wait) => error.retry_after(wait),
@@ -352,19 +301,8 @@ impl Target<'_> {
     }
 
     fn error(&self, class: Class, reason: &str) -> Error {
-        let Self {
-            action,
-            endpoint,
-            subject,
-            ..
-        } = self;
-        Error::new(
-            class,
-            format!(
-                "{action} for {subject} at {} failed: {reason}",
-                endpoint.authority()
-            ),
-        )
+        let Self { action, endpoint, subject, .. } = self;
+        Error::new(class, format!("{action} for {subject} at {} failed: {reason}", endpoint.authority()))
     }
 }
 
@@ -431,11 +369,7 @@ fn read<T: DeserializeOwned>(target: &Target<'_>, answer: &Answer) -> Result<T, 
         })
     };
     let fault: Fault = serde_json::from_slice(&answer.body).map_err(|error| not_json(&error))?;
-    let request_id = if fault.request_id.is_empty() {
-        "none"
-    } else {
-        &fault.request_id
-    };
+    let request_id = if fault.request_id.is_empty() { "none" } else { &fault.request_id };
     if let Some(code) = fault.code() {
         return Err(refusal(target, answer, code, &fault, request_id));
     }
@@ -453,9 +387,7 @@ fn read<T: DeserializeOwned>(target: &Target<'_>, answer: &Answer) -> Result<T, 
     // The parser's own words could quote a secret.
     serde_json::from_slice(&answer.body).map_err(|error| {
         let column = error.column();
-        Failure::transient(format!(
-            "the reply is not understood at byte {column} (RequestId {request_id})"
-        ))
+        Failure::transient(format!("the reply is not understood at byte {column} (RequestId {request_id})"))
     })
 }
 
@@ -465,11 +397,7 @@ fn refusal(target: &Target<'_>, answer: &Answer, code: &str, fault: &Fault, requ
         identity: target.identity,
         clock_ahead: clock_ahead(&answer.headers, Timestamp::now()),
     };
-    let mut message = format!(
-        "{code}: {} (HTTP {}, RequestId {request_id})",
-        fault.words(),
-        answer.status
-    );
+    let mut message = format!("{code}: {} (HTTP {}, RequestId {request_id})", fault.words(), answer.status);
     for more in [fault.denied_detail(), fault::advice(code, &circumstance)] {
         if !more.is_empty() {
             message.push_str("; ");
@@ -477,15 +405,8 @@ fn refusal(target: &Target<'_>, answer: &Answer, code: &str, fault: &Fault, requ
         }
     }
     let class = fault::class(code);
-    let retry_after = (class == Class::Throttled)
-        .then(|| fault::retry_after(&answer.headers))
-        .flatten();
-    Failure {
-        class,
-        code: code.to_owned(),
-        message,
-        retry_after,
-    }
+    let retry_after = (class == Class::Throttled).then(|| fault::retry_after(&answer.headers)).flatten();
+    Failure { class, code: code.to_owned(), message, retry_after }
 }
 
 /// Returns by how many seconds this clock is ahead of the server's, which the reply's date shows.

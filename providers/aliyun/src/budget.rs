@@ -36,27 +36,15 @@ pub(crate) struct Budgets {
 
 impl Budgets {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            by_action: Mutex::default(),
-        }
+        Self { limits, by_action: Mutex::default() }
     }
 
     /// Returns the budget of an action.
     pub(crate) fn of(&self, action: &str) -> Arc<Budget> {
         let mut budgets = self.by_action.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            let built_in = PER_MINUTE
-                .iter()
-                .find(|(name, _)| *name == action)
-                .map(|(_, rate)| *rate);
-            let rate = self
-                .limits
-                .per_minute
-                .get(action)
-                .copied()
-                .or(built_in)
-                .unwrap_or(PER_MINUTE_OTHERS);
+            let built_in = PER_MINUTE.iter().find(|(name, _)| *name == action).map(|(_, rate)| *rate);
+            let rate = self.limits.per_minute.get(action).copied().or(built_in).unwrap_or(PER_MINUTE_OTHERS);
             Arc::new(Budget::new(rate, self.limits.window))
         };
         Arc::clone(budgets.entry(action.to_owned()).or_insert_with(new))
@@ -89,17 +77,8 @@ struct State {
 impl Budget {
     fn new(per_minute: u32, window: Duration) -> Self {
         let full = per_minute.max(1);
-        let state = State {
-            rate: full,
-            bucket: bucket(full),
-            closed_until: None,
-            changed: None,
-        };
-        Self {
-            full,
-            window: window.max(Duration::from_millis(1)),
-            state: Mutex::new(state),
-        }
+        let state = State { rate: full, bucket: bucket(full), closed_until: None, changed: None };
+        Self { full, window: window.max(Duration::from_millis(1)), state: Mutex::new(state) }
     }
 
     /// Waits until a call is allowed, or returns the wait when it is too long.
@@ -134,11 +113,7 @@ impl Budget {
             state.bucket = bucket(state.rate);
         }
         state.changed = Some(now + wait);
-        state.closed_until = Some(
-            state
-                .closed_until
-                .map_or(now + wait, |until| until.max(now + wait)),
-        );
+        state.closed_until = Some(state.closed_until.map_or(now + wait, |until| until.max(now + wait)));
         wait
     }
 
@@ -197,10 +172,7 @@ mod tests {
     #[test]
     fn the_rest_lasts_until_the_next_window() {
         let wait = next_window(90_000, MINUTE);
-        assert!(
-            wait >= Duration::from_secs(30) && wait <= Duration::from_secs(31),
-            "{wait:?}"
-        );
+        assert!(wait >= Duration::from_secs(30) && wait <= Duration::from_secs(31), "{wait:?}");
         let wait = next_window(120_000, MINUTE);
         assert!(wait >= MINUTE, "{wait:?}");
     }
@@ -235,10 +207,7 @@ mod tests {
         let budget = Budget::new(400, MINUTE);
         budget.throttled(Some(Duration::from_secs(40)));
         let before = Instant::now();
-        let refused = budget
-            .acquire(Deadline::after(Duration::from_secs(50)))
-            .await
-            .unwrap_err();
+        let refused = budget.acquire(Deadline::after(Duration::from_secs(50))).await.unwrap_err();
         assert!(refused.wait > Duration::from_secs(39) && before.elapsed() < Duration::from_secs(1));
     }
 
@@ -247,10 +216,7 @@ mod tests {
         let budget = Budget::new(400, MINUTE);
         budget.throttled(Some(Duration::from_millis(50)));
         let before = Instant::now();
-        budget
-            .acquire(Deadline::after(Duration::from_secs(50)))
-            .await
-            .unwrap();
+        budget.acquire(Deadline::after(Duration::from_secs(50))).await.unwrap();
         assert!(before.elapsed() >= Duration::from_millis(50));
     }
 
@@ -266,10 +232,7 @@ mod tests {
 
     #[test]
     fn the_configured_figure_replaces_the_built_in_one() {
-        let limits = Limits {
-            per_minute: [("DescribeVSwitches".to_owned(), 7)].into(),
-            ..Limits::default()
-        };
+        let limits = Limits { per_minute: [("DescribeVSwitches".to_owned(), 7)].into(), ..Limits::default() };
         let budgets = Budgets::new(limits);
         assert_eq!(budgets.of("DescribeVSwitches").full, 7);
         assert_eq!(budgets.of("DescribeNetworkInterfaces").full, 400);

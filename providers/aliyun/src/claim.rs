@@ -19,9 +19,7 @@ pub(crate) fn claim(node: &Node, own_region: Option<&str>) -> Claim {
     };
     let Some((region, instance)) = split(rest) else {
         return if named {
-            Claim::Unreadable(format!(
-                "providerID {text:?} is not like alicloud://cn-hangzhou.i-bp1…"
-            ))
+            Claim::Unreadable(format!("providerID {text:?} is not like alicloud://cn-hangzhou.i-bp1…"))
         } else {
             Claim::NotMine
         };
@@ -61,11 +59,7 @@ mod tests {
     #[test]
     fn both_forms_of_the_vendor_name_the_instance() {
         for text in ["alicloud://cn-hangzhou.i-bp1node1", "cn-hangzhou.i-bp1node1"] {
-            assert_eq!(
-                claim_of(text),
-                Claim::Instance(InstanceId::from("i-bp1node1")),
-                "{text}"
-            );
+            assert_eq!(claim_of(text), Claim::Instance(InstanceId::from("i-bp1node1")), "{text}");
         }
     }
 
@@ -87,12 +81,7 @@ mod tests {
 
     #[test]
     fn a_node_without_a_provider_id_is_not_claimed() {
-        let node = Node {
-            name: "n".into(),
-            uid: String::new(),
-            provider_id: None,
-            addresses: Vec::new(),
-        };
+        let node = Node { name: "n".into(), uid: String::new(), provider_id: None, addresses: Vec::new() };
         assert_eq!(claim(&node, Some("cn-hangzhou")), Claim::NotMine);
     }
 
@@ -105,9 +94,7 @@ mod tests {
             "alicloud://a.b.c",
             "alicloud://x.i-",
         ] {
-            let Claim::Unreadable(reason) = claim_of(text) else {
-                panic!("{text} was read")
-            };
+            let Claim::Unreadable(reason) = claim_of(text) else { panic!("{text} was read") };
             assert!(reason.contains(text), "{reason}");
         }
     }

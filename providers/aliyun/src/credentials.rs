@@ -44,12 +44,7 @@ pub(crate) struct Credentials {
 
 impl Credentials {
     fn temporary(key: TemporaryKey, source: String) -> Result<Self, String> {
-        let TemporaryKey {
-            access_key_id,
-            access_key_secret,
-            security_token,
-            expiration,
-        } = key;
+        let TemporaryKey { access_key_id, access_key_secret, security_token, expiration } = key;
         if access_key_id.is_empty() || access_key_secret.is_empty() || security_token.is_empty() {
             return Err("the credentials have empty parts".to_owned());
         }
@@ -70,10 +65,7 @@ impl Credentials {
     /// Returns `text` without anything secret in it.
     pub(crate) fn redact(&self, text: &str) -> String {
         let text = self.secret.redact(text);
-        let text = self
-            .token
-            .as_ref()
-            .map_or_else(|| text.clone(), |token| token.redact(&text));
+        let text = self.token.as_ref().map_or_else(|| text.clone(), |token| token.redact(&text));
         text.replace(&self.id, &mask(&self.id))
     }
 
@@ -190,10 +182,8 @@ impl Keeper {
 }
 
 fn pick(environment: &Environment, metadata: Arc<Metadata>, exchange: Arc<Exchange>) -> Source {
-    let (id, secret) = (
-        environment.get("ALIBABA_CLOUD_ACCESS_KEY_ID"),
-        environment.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
-    );
+    let (id, secret) =
+        (environment.get("ALIBABA_CLOUD_ACCESS_KEY_ID"), environment.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET"));
     if let (Some(id), Some(secret)) = (id, secret) {
         return Source::Fixed(Arc::new(Credentials {
             id: id.to_owned(),
@@ -213,10 +203,5 @@ fn pick(environment: &Environment, metadata: Arc<Metadata>, exchange: Arc<Exchan
              instance's role is switched off by ALIBABA_CLOUD_ECS_METADATA_DISABLED",
         );
     }
-    Source::Role(Role::new(
-        metadata,
-        environment
-            .get("ALIBABA_CLOUD_ECS_METADATA")
-            .map(ToOwned::to_owned),
-    ))
+    Source::Role(Role::new(metadata, environment.get("ALIBABA_CLOUD_ECS_METADATA").map(ToOwned::to_owned)))
 }

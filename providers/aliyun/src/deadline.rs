@@ -34,8 +34,6 @@ impl Deadline {
 /// Returns the wait before attempt `attempt` + 1: full jitter, so that clients that failed together do not come back
 /// together.
 pub(crate) fn back_off(attempt: u32, first: Duration, most: Duration) -> Duration {
-    let ceiling = first
-        .saturating_mul(1 << attempt.saturating_sub(1).min(16))
-        .min(most);
+    let ceiling = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(most);
     ceiling.mul_f64(fastrand::f64())
 }

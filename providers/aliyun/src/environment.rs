@@ -20,27 +20,18 @@ impl Environment {
 
     /// Returns a variable that is set and not empty.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.0
-            .get(key)
-            .map(|value| value.trim())
-            .filter(|value| !value.is_empty())
+        self.0.get(key).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// Tells whether a variable holds `true`, in any case.
     pub(crate) fn is_true(&self, key: &str) -> bool {
-        self.get(key)
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        self.get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        Self(
-            variables
-                .into_iter()
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
-        )
+        Self(variables.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
 }
 

@@ -48,18 +48,11 @@ impl Fault {
     pub(crate) fn denied_detail(&self) -> String {
         let mut text = String::new();
         // The rest (an encoded diagnosis) is of no use to a reader.
-        for key in [
-            "AuthAction",
-            "AuthPrincipalType",
-            "AuthPrincipalDisplayName",
-            "NoPermissionType",
-            "PolicyType",
-        ] {
-            if let Some(value) = self
-                .access_denied_detail
-                .get(key)
-                .and_then(Value::as_str)
-                .filter(|v| !v.is_empty())
+        for key in
+            ["AuthAction", "AuthPrincipalType", "AuthPrincipalDisplayName", "NoPermissionType", "PolicyType"]
+        {
+            if let Some(value) =
+                self.access_denied_detail.get(key).and_then(Value::as_str).filter(|v| !v.is_empty())
             {
                 let separator = if text.is_empty() { "" } else { ", " };
                 let _ = write!(text, "{separator}{key} {value}");
@@ -79,13 +72,8 @@ pub(crate) fn class(code: &str) -> Class {
         Class::Throttled
     } else if is_credential(code) || is_clock(code) || is_permission(code) {
         Class::Denied
-    } else if begins(&[
-        "InvalidRegionId",
-        "InvalidVpcId",
-        "InvalidVpcID",
-        "InvalidAction",
-        "InvalidVersion",
-    ]) {
+    } else if begins(&["InvalidRegionId", "InvalidVpcId", "InvalidVpcID", "InvalidAction", "InvalidVersion"])
+    {
         Class::Invalid
     } else if code.ends_with(".NotFound") {
         Class::NotFound
@@ -123,9 +111,7 @@ fn is_clock(code: &str) -> bool {
 
 /// The two misspellings are the vendor's, on its IPv6 actions.
 fn is_permission(code: &str) -> bool {
-    ["Forbidden", "Forbedden", "Forbbiden", "NoPermission"]
-        .iter()
-        .any(|prefix| code.starts_with(prefix))
+    ["Forbidden", "Forbedden", "Forbbiden", "NoPermission"].iter().any(|prefix| code.starts_with(prefix))
 }
 
 /// What an [`advice`] is about.
@@ -140,11 +126,7 @@ pub(crate) struct Circumstance<'a> {
 
 /// Returns what to do about a code, or nothing when only waiting helps.
 pub(crate) fn advice(code: &str, circumstance: &Circumstance<'_>) -> String {
-    let Circumstance {
-        ram_action,
-        identity,
-        clock_ahead,
-    } = circumstance;
+    let Circumstance { ram_action, identity, clock_ahead } = circumstance;
     if is_clock(code) {
         let skew = match clock_ahead {
             Some(0) | None => String::new(),
@@ -177,14 +159,9 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let plain = text("x-acs-retry-after").and_then(|value| value.trim().parse().ok());
     let left = || {
-        ["x-ratelimit-user-api", "x-ratelimit-user"]
-            .iter()
-            .filter_map(|name| text(name))
-            .find_map(|value| {
-                value
-                    .split(',')
-                    .find_map(|part| part.trim().strip_prefix("TimeLeft:")?.trim().parse().ok())
-            })
+        ["x-ratelimit-user-api", "x-ratelimit-user"].iter().filter_map(|name| text(name)).find_map(|value| {
+            value.split(',').find_map(|part| part.trim().strip_prefix("TimeLeft:")?.trim().parse().ok())
+        })
     };
     plain.or_else(left).map(Duration::from_millis)
 }
@@ -227,18 +204,10 @@ mod tests {
     #[test]
     fn both_throttle_headers_are_understood() {
         let headers = |name: &'static str, value: &'static str| {
-            [(
-                reqwest::header::HeaderName::from_static(name),
-                value.parse().unwrap(),
-            )]
-            .into_iter()
-            .collect()
+            [(reqwest::header::HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect()
         };
         let wait = |name, value| retry_after(&headers(name, value));
-        assert_eq!(
-            wait("x-acs-retry-after", "1500"),
-            Some(Duration::from_millis(1500))
-        );
+        assert_eq!(wait("x-acs-retry-after", "1500"), Some(Duration::from_millis(1500)));
         let rate = "Limit:1,Remain:0,TimeLeft:2000,Reset:1234";
         assert_eq!(wait("x-ratelimit-user-api", rate), Some(Duration::from_secs(2)));
         assert_eq!(wait("x-ratelimit-user", rate), Some(Duration::from_secs(2)));
@@ -247,10 +216,7 @@ mod tests {
 
     #[test]
     fn the_message_is_one_line_of_bounded_length() {
-        let fault = Fault {
-            message: Value::from(format!("a\n b {}", "x".repeat(900))),
-            ..Fault::default()
-        };
+        let fault = Fault { message: Value::from(format!("a\n b {}", "x".repeat(900))), ..Fault::default() };
         assert!(fault.words().starts_with("a b xxx") && fault.words().chars().count() == 501);
     }
 
@@ -258,10 +224,7 @@ mod tests {
     fn keys_with_a_small_first_letter_are_read_too() {
         let text = r#"{"requestId":"r","code":"Forbidden.RAM","message":"m","accessDeniedDetail":{"AuthAction":"a:b"}}"#;
         let fault: Fault = serde_json::from_str(text).unwrap();
-        assert_eq!(
-            (fault.code(), fault.request_id.as_str()),
-            (Some("Forbidden.RAM"), "r")
-        );
+        assert_eq!((fault.code(), fault.request_id.as_str()), (Some("Forbidden.RAM"), "r"));
         assert_eq!(fault.denied_detail(), "AuthAction a:b");
     }
 }

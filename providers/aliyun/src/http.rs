@@ -26,10 +26,7 @@ impl Answer {
 
     /// Returns what the reply says it is, for an error message.
     pub(crate) fn content_type(&self) -> &str {
-        self.headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("no content type")
+        self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("no content type")
     }
 }
 
@@ -63,11 +60,7 @@ impl Http {
 
     /// Returns the client for an API endpoint: a proxy is never between this machine and itself.
     pub(crate) fn api(&self, endpoint: &Endpoint) -> &Client {
-        if endpoint.is_loopback() {
-            &self.direct
-        } else {
-            &self.proxied
-        }
+        if endpoint.is_loopback() { &self.direct } else { &self.proxied }
     }
 
     /// Returns the client for the metadata service, which refuses what a proxy forwards.
@@ -87,11 +80,7 @@ pub(crate) async fn exchange(client: &Client, request: Request, limit: Duration)
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            body,
-        })
+        Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
     };
     match tokio::time::timeout(limit, transfer).await {
         Ok(result) => result,

@@ -24,10 +24,7 @@ pub(crate) struct Rules<'a> {
 
 /// Returns the instance that a NIC is attached to, in either of the places where the cloud says so.
 pub(crate) fn instance_of(nic: &NicShape) -> Option<&str> {
-    [&nic.instance_id, &nic.attachment.instance_id]
-        .into_iter()
-        .map(String::as_str)
-        .find(|id| !id.is_empty())
+    [&nic.instance_id, &nic.attachment.instance_id].into_iter().map(String::as_str).find(|id| !id.is_empty())
 }
 
 /// Tells whether the vSwitches explain every attached NIC; a vSwitch without the IPv6 block that its NIC uses is one
@@ -47,7 +44,7 @@ pub(crate) fn explained(nics: &[NicShape], vswitches: &VSwitches) -> bool {
 /// state it is in: one that is being attached or detached is [`NicUse::LeftAlone`] and not absent, for absence would
 /// mean that its addresses are gone.
 ///
-/// `known` are the instances that exist, NIC or not.
+/// `known` are the instances that exist, NIC or not; `shapes` holds no NIC twice.
 pub(crate) fn inventory(
     scope: Scope,
     known: BTreeSet<InstanceId>,
@@ -59,12 +56,7 @@ pub(crate) fn inventory(
     let mut instances: BTreeMap<InstanceId, Vec<Nic>> =
         known.into_iter().map(|id| (id, Vec::new())).collect();
     let mut subnets = BTreeMap::new();
-    // Pages of one listing can show a NIC twice when others are made meanwhile; the later page is the newer one.
-    let shapes: BTreeMap<String, NicShape> = shapes
-        .into_iter()
-        .map(|shape| (shape.network_interface_id.clone(), shape))
-        .collect();
-    for shape in shapes.into_values() {
+    for shape in shapes {
         let Some(instance) = instance_of(&shape).map(InstanceId::from) else {
             continue;
         };
@@ -79,10 +71,7 @@ pub(crate) fn inventory(
         if let Some(subnet) = subnet {
             subnets.entry(subnet_id).or_insert_with(|| subnet.clone());
         }
-        instances
-            .entry(instance)
-            .or_default()
-            .push(nic(&shape, subnet, rules, &mut warnings));
+        instances.entry(instance).or_default().push(nic(&shape, subnet, rules, &mut warnings));
     }
     for nics in instances.values_mut() {
         nics.sort_by(|a, b| {
@@ -96,35 +85,22 @@ pub(crate) fn inventory(
         warnings.truncate(MOST_WARNINGS);
         warnings.push(format!("and {more} more of the kind"));
     }
-    Inventory {
-        scope,
-        instances,
-        subnets,
-        warnings,
-    }
+    Inventory { scope, instances, subnets, warnings }
 }
 
 fn nic(shape: &NicShape, subnet: Option<&Subnet>, rules: Rules<'_>, warnings: &mut Vec<String>) -> Nic {
     let id = &shape.network_interface_id;
     if subnet.is_none() {
         let vswitch = &shape.v_switch_id;
-        warnings.push(format!(
-            "NIC {id}: the cloud does not show its vSwitch {vswitch:?}"
-        ));
+        warnings.push(format!("NIC {id}: the cloud does not show its vSwitch {vswitch:?}"));
     }
-    let mac = shape
-        .mac_address
-        .parse()
-        .inspect_err(|error| warnings.push(format!("NIC {id}: {error}")))
-        .ok();
+    let mac = shape.mac_address.parse().inspect_err(|error| warnings.push(format!("NIC {id}: {error}"))).ok();
     let Addresses { primary, others } = addresses(shape, subnet, warnings);
     let use_ = match left_alone(shape, rules) {
         Some(reason) => NicUse::LeftAlone(reason),
         // What is not known to be a pod's may be the node's.
         None if primary.is_empty() && !others.of(Family::V4).is_empty() => {
-            warnings.push(format!(
-                "NIC {id}: none of its addresses is marked as primary, so none is used"
-            ));
+            warnings.push(format!("NIC {id}: none of its addresses is marked as primary, so none is used"));
             NicUse::LeftAlone("no primary address shown".to_owned())
         }
         None => NicUse::Pods,
@@ -144,12 +120,7 @@ fn nic(shape: &NicShape, subnet: Option<&Subnet>, rules: Rules<'_>, warnings: &m
 /// Returns why pods may not use a NIC, if so.
 fn left_alone(shape: &NicShape, rules: Rules<'_>) -> Option<String> {
     let Tag { key, value } = rules.unmanaged;
-    if shape
-        .tags
-        .items
-        .iter()
-        .any(|tag| tag.tag_key == *key && tag.tag_value == *value)
-    {
+    if shape.tags.items.iter().any(|tag| tag.tag_key == *key && tag.tag_value == *value) {
         return Some(format!("tag {}", rules.unmanaged));
     }
     if shape.service_managed {
@@ -160,10 +131,7 @@ fn left_alone(shape: &NicShape, rules: Rules<'_>) -> Option<String> {
         return Some(format!("type {}", shape.r#type));
     }
     if !shape.attachment.trunk_network_interface_id.is_empty() {
-        return Some(format!(
-            "member of trunk {}",
-            shape.attachment.trunk_network_interface_id
-        ));
+        return Some(format!("member of trunk {}", shape.attachment.trunk_network_interface_id));
     }
     if shape.network_interface_traffic_mode == "HighPerformance" {
         return Some("RDMA (traffic mode HighPerformance)".to_owned());
@@ -179,11 +147,7 @@ fn index(shape: &NicShape) -> Option<u32> {
     if shape.r#type == "Primary" {
         return Some(0);
     }
-    shape
-        .attachment
-        .device_index
-        .and_then(|index| u32::try_from(index).ok())
-        .filter(|index| *index > 0)
+    shape.attachment.device_index.and_then(|index| u32::try_from(index).ok()).filter(|index| *index > 0)
 }
 
 struct Addresses {
@@ -202,11 +166,7 @@ fn addresses(shape: &NicShape, subnet: Option<&Subnet>, warnings: &mut Vec<Strin
     for (text, marked) in [(own, true)]
         .into_iter()
         .chain(
-            shape
-                .private_ip_sets
-                .items
-                .iter()
-                .map(|item| (item.private_ip_address.as_str(), item.primary)),
+            shape.private_ip_sets.items.iter().map(|item| (item.private_ip_address.as_str(), item.primary)),
         )
         .filter(|(text, _)| !text.is_empty())
     {
@@ -216,34 +176,19 @@ fn addresses(shape: &NicShape, subnet: Option<&Subnet>, warnings: &mut Vec<Strin
             Err(_) => bad(text, "it is no IPv4 address"),
         }
     }
-    for text in shape
-        .ipv6_sets
-        .items
-        .iter()
-        .map(|item| item.ipv6_address.as_str())
-    {
+    for text in shape.ipv6_sets.items.iter().map(|item| item.ipv6_address.as_str()) {
         match text.parse::<Ipv6Addr>() {
             Ok(address) => found.push((IpNet::from(IpAddr::V6(address)), text)),
             Err(_) => bad(text, "it is no IPv6 address"),
         }
     }
-    for text in shape
-        .ipv4_prefix_sets
-        .items
-        .iter()
-        .map(|item| item.ipv4_prefix.as_str())
-    {
+    for text in shape.ipv4_prefix_sets.items.iter().map(|item| item.ipv4_prefix.as_str()) {
         match text.parse::<Ipv4Net>() {
             Ok(net) => found.push((IpNet::V4(net.trunc()), text)),
             Err(_) => bad(text, "it is no IPv4 prefix"),
         }
     }
-    for text in shape
-        .ipv6_prefix_sets
-        .items
-        .iter()
-        .map(|item| item.ipv6_prefix.as_str())
-    {
+    for text in shape.ipv6_prefix_sets.items.iter().map(|item| item.ipv6_prefix.as_str()) {
         match text.parse::<Ipv6Net>() {
             Ok(net) => found.push((IpNet::V6(net.trunc()), text)),
             Err(_) => bad(text, "it is no IPv6 prefix"),
@@ -263,10 +208,7 @@ fn addresses(shape: &NicShape, subnet: Option<&Subnet>, warnings: &mut Vec<Strin
     }
     let all: AddressSet = kept.into_iter().map(AddressRange::from).collect();
     let nodes: AddressSet = primary.iter().copied().collect();
-    Addresses {
-        primary: primary.into_iter().collect(),
-        others: all.difference(&nodes),
-    }
+    Addresses { primary: primary.into_iter().collect(), others: all.difference(&nodes) }
 }
 
 /// Returns a sentence for every address that two NICs show. Both keep it: who may use it is for the plan to say.
@@ -274,9 +216,7 @@ fn shared_addresses<'a>(nics: impl Iterator<Item = &'a Nic>) -> Vec<String> {
     let mut ranges: Vec<(AddressRange, &NicId)> = nics
         .flat_map(|nic| {
             let primary = nic.primary.iter().map(|address| AddressRange::from(*address));
-            primary
-                .chain(nic.addresses.ranges().iter().copied())
-                .map(move |range| (range, &nic.id))
+            primary.chain(nic.addresses.ranges().iter().copied()).map(move |range| (range, &nic.id))
         })
         .collect();
     ranges.sort_unstable();

@@ -21,9 +21,7 @@ fn vswitches() -> VSwitches {
     own.v_switch_id = "vsw-bp1bbbbbbbbbbbbbbbbbb".to_owned();
     own.cidr_block = "172.16.0.0/20".to_owned();
     first.push(own);
-    let subnets = first
-        .into_iter()
-        .filter_map(|shape| subnet(shape, &mut Vec::new()));
+    let subnets = first.into_iter().filter_map(|shape| subnet(shape, &mut Vec::new()));
     subnets.map(|subnet| (subnet.id.clone(), subnet)).collect()
 }
 
@@ -37,17 +35,8 @@ fn read(change: impl FnOnce(&mut Value)) -> Inventory {
 fn read_page(page: Value, scope: Scope) -> Inventory {
     let page: NicPage = serde_json::from_value(page).unwrap();
     let tag = Tag::default();
-    let rules = Rules {
-        vpc_id: "vpc-bp1aaaaaaaaaaaaaaaaaa",
-        unmanaged: &tag,
-    };
-    inventory(
-        scope,
-        BTreeSet::new(),
-        page.network_interface_sets.items,
-        &vswitches(),
-        rules,
-    )
+    let rules = Rules { vpc_id: "vpc-bp1aaaaaaaaaaaaaaaaaa", unmanaged: &tag };
+    inventory(scope, BTreeSet::new(), page.network_interface_sets.items, &vswitches(), rules)
 }
 
 fn second(inventory: &Inventory) -> &Nic {
@@ -68,14 +57,8 @@ fn the_documented_page_becomes_two_nics_of_one_node() {
     assert_eq!(inventory.warnings, Vec::<String>::new());
     assert_eq!(inventory.instances.len(), 1);
     let nics = &inventory.instances[&InstanceId::from(NODE)];
-    assert_eq!(
-        nics.iter().map(|nic| nic.index).collect::<Vec<_>>(),
-        [Some(0), Some(1)]
-    );
-    assert_eq!(
-        nics.iter().map(|nic| nic.use_.clone()).collect::<Vec<_>>(),
-        [NicUse::Pods, NicUse::Pods]
-    );
+    assert_eq!(nics.iter().map(|nic| nic.index).collect::<Vec<_>>(), [Some(0), Some(1)]);
+    assert_eq!(nics.iter().map(|nic| nic.use_.clone()).collect::<Vec<_>>(), [NicUse::Pods, NicUse::Pods]);
     assert!(nics[0].addresses.is_empty());
     assert_eq!(nics[1].primary, ["172.16.16.20".parse::<IpAddr>().unwrap()]);
     assert_eq!(
@@ -101,14 +84,8 @@ fn nics_that_are_not_plain_attached_ones_are_left_alone_and_stay_in_the_reading(
         (json!({"Status": "Novel"}), "status Novel"),
         (json!({"Status": null}), "status not shown"),
         (json!({"ServiceManaged": true}), "managed by a cloud service"),
-        (
-            json!({"NetworkInterfaceTrafficMode": "HighPerformance"}),
-            "RDMA (traffic mode HighPerformance)",
-        ),
-        (
-            json!({"Attachment": {"TrunkNetworkInterfaceId": "eni-t"}}),
-            "member of trunk eni-t",
-        ),
+        (json!({"NetworkInterfaceTrafficMode": "HighPerformance"}), "RDMA (traffic mode HighPerformance)"),
+        (json!({"Attachment": {"TrunkNetworkInterfaceId": "eni-t"}}), "member of trunk eni-t"),
         (
             json!({"Tags": {"Tag": [{"TagKey": "cloud.spidernet.io/unmanaged", "TagValue": "true"}]}}),
             "tag cloud.spidernet.io/unmanaged=true",
@@ -120,11 +97,7 @@ fn nics_that_are_not_plain_attached_ones_are_left_alone_and_stay_in_the_reading(
             }
         });
         assert_eq!(reason(&inventory), expected);
-        assert_eq!(
-            second(&inventory).addresses.ranges().len(),
-            4,
-            "{expected}: the addresses stay in sight"
-        );
+        assert_eq!(second(&inventory).addresses.ranges().len(), 4, "{expected}: the addresses stay in sight");
     }
 }
 
@@ -157,10 +130,7 @@ fn a_missing_type_is_secondary_and_a_missing_or_zero_index_is_unknown() {
         nic["Type"] = json!(null);
         nic["Attachment"]["DeviceIndex"] = json!(0);
     });
-    assert_eq!(
-        (&second(&inventory).use_, second(&inventory).index),
-        (&NicUse::Pods, None)
-    );
+    assert_eq!((&second(&inventory).use_, second(&inventory).index), (&NicUse::Pods, None));
     let inventory = read(|nic| drop(nic.as_object_mut().unwrap().remove("Attachment")));
     assert_eq!(second(&inventory).index, None);
 }
@@ -177,16 +147,8 @@ fn the_primary_address_is_recognised_without_its_mark() {
 fn a_prefix_never_brings_the_primary_address_in() {
     let inventory =
         read(|nic| nic["Ipv4PrefixSets"]["Ipv4PrefixSet"][0]["Ipv4Prefix"] = json!("172.16.16.16/28"));
-    assert!(
-        !second(&inventory)
-            .addresses
-            .contains("172.16.16.20".parse().unwrap())
-    );
-    assert!(
-        second(&inventory)
-            .addresses
-            .contains("172.16.16.19".parse().unwrap())
-    );
+    assert!(!second(&inventory).addresses.contains("172.16.16.20".parse().unwrap()));
+    assert!(second(&inventory).addresses.contains("172.16.16.19".parse().unwrap()));
 }
 
 #[test]
@@ -201,13 +163,7 @@ fn a_nic_whose_primary_address_is_unknown_is_left_alone() {
 #[test]
 fn a_nic_without_addresses_exists() {
     let inventory = read(|nic| {
-        for key in [
-            "PrivateIpAddress",
-            "PrivateIpSets",
-            "Ipv6Sets",
-            "Ipv4PrefixSets",
-            "Ipv6PrefixSets",
-        ] {
+        for key in ["PrivateIpAddress", "PrivateIpSets", "Ipv6Sets", "Ipv4PrefixSets", "Ipv6PrefixSets"] {
             nic.as_object_mut().unwrap().remove(key);
         }
     });
@@ -227,27 +183,11 @@ fn items_that_are_wrong_are_left_out_and_named_and_the_rest_stays() {
         nic["MacAddress"] = json!("00:16:3e");
     });
     let nic = second(&inventory);
-    assert_eq!(
-        nic.addresses.to_strings(),
-        ["172.16.16.21-172.16.16.22", "172.16.16.64-172.16.16.79"]
-    );
+    assert_eq!(nic.addresses.to_strings(), ["172.16.16.21-172.16.16.22", "172.16.16.64-172.16.16.79"]);
     assert_eq!(nic.mac, None);
     assert_eq!(inventory.warnings.len(), 6, "{:#?}", inventory.warnings);
-    for item in [
-        "172.16.16.21",
-        "10.9.9.9",
-        "172.16.16.300",
-        "2001:db8:bad::1",
-        "1::/800",
-        "00:16:3e",
-    ] {
-        assert!(
-            inventory
-                .warnings
-                .iter()
-                .any(|w| w.contains(item) && w.contains(SECOND)),
-            "{item}"
-        );
+    for item in ["172.16.16.21", "10.9.9.9", "172.16.16.300", "2001:db8:bad::1", "1::/800", "00:16:3e"] {
+        assert!(inventory.warnings.iter().any(|w| w.contains(item) && w.contains(SECOND)), "{item}");
     }
 }
 
@@ -264,16 +204,9 @@ fn an_address_on_two_nics_stays_on_both_and_is_reported() {
     twin["Ipv6PrefixSets"] = json!({});
     nics.as_array_mut().unwrap().push(twin);
     let inventory = read_page(page, Scope::Whole);
-    assert_eq!(
-        inventory.warnings,
-        [format!("NICs {SECOND} and eni-twin both show 172.16.16.22")]
-    );
+    assert_eq!(inventory.warnings, [format!("NICs {SECOND} and eni-twin both show 172.16.16.22")]);
     let shared: IpAddr = "172.16.16.22".parse().unwrap();
-    let holders = inventory
-        .instances
-        .values()
-        .flatten()
-        .filter(|nic| nic.addresses.contains(shared));
+    let holders = inventory.instances.values().flatten().filter(|nic| nic.addresses.contains(shared));
     assert_eq!(holders.count(), 2);
 }
 
@@ -282,27 +215,15 @@ fn a_nic_on_an_unknown_vswitch_is_kept_and_reported() {
     let inventory = read(|nic| nic["VSwitchId"] = json!("vsw-new"));
     assert_eq!(second(&inventory).addresses.ranges().len(), 4);
     assert_eq!(inventory.warnings.len(), 1);
-    assert!(
-        inventory.warnings[0].contains("vsw-new"),
-        "{:?}",
-        inventory.warnings
-    );
+    assert!(inventory.warnings[0].contains("vsw-new"), "{:?}", inventory.warnings);
 }
 
 #[test]
 fn vswitches_that_do_not_explain_the_nics_are_noticed() {
-    let shapes = |page: Value| {
-        serde_json::from_value::<NicPage>(page)
-            .unwrap()
-            .network_interface_sets
-            .items
-    };
+    let shapes = |page: Value| serde_json::from_value::<NicPage>(page).unwrap().network_interface_sets.items;
     let mut known = vswitches();
     assert!(explained(&shapes(page()), &known));
-    known
-        .get_mut(&SubnetId::from("vsw-bp1eeeeeeeeeeeeeeeeee"))
-        .unwrap()
-        .v6 = None;
+    known.get_mut(&SubnetId::from("vsw-bp1eeeeeeeeeeeeeeeeee")).unwrap().v6 = None;
     assert!(!explained(&shapes(page()), &known));
     assert!(!explained(&shapes(page()), &VSwitches::new()));
 }
@@ -315,9 +236,7 @@ fn a_reading_of_some_instances_holds_no_other() {
 
 #[test]
 fn warnings_are_bounded() {
-    let items: Vec<Value> = (0..500)
-        .map(|n| json!({"PrivateIpAddress": format!("bad-{n}")}))
-        .collect();
+    let items: Vec<Value> = (0..500).map(|n| json!({"PrivateIpAddress": format!("bad-{n}")})).collect();
     let inventory = read(|nic| nic["PrivateIpSets"] = json!({"PrivateIpSet": items}));
     assert_eq!(inventory.warnings.len(), MOST_WARNINGS + 1);
     assert!(inventory.warnings[MOST_WARNINGS].contains("300"));

@@ -57,13 +57,7 @@ enum Miss {
 
 impl Metadata {
     pub(crate) fn new(client: Client, endpoint: Endpoint, unhardened: Unhardened, limit: Duration) -> Self {
-        Self {
-            client,
-            endpoint,
-            unhardened,
-            limit,
-            token: Mutex::default(),
-        }
+        Self { client, endpoint, unhardened, limit, token: Mutex::default() }
     }
 
     /// Returns the text at a path below `/latest/meta-data/`, or `None` when the service says that there is none.
@@ -110,10 +104,8 @@ impl Metadata {
     }
 
     async fn read(&self, path: &str, token: Option<&Token>, deadline: Deadline) -> Result<Answer, Miss> {
-        let mut request = Request::new(
-            Method::GET,
-            self.endpoint.join(&format!("/latest/meta-data/{path}"), ""),
-        );
+        let mut request =
+            Request::new(Method::GET, self.endpoint.join(&format!("/latest/meta-data/{path}"), ""));
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(token.value.expose())
                 .map_err(|_| Miss::Passing("the token is not text".to_owned()))?;
@@ -125,9 +117,7 @@ impl Metadata {
 
     async fn exchange(&self, request: Request, deadline: Deadline) -> Result<Answer, Miss> {
         let limit = EXCHANGE.min(deadline.left());
-        exchange(&self.client, request, limit)
-            .await
-            .map_err(Miss::Passing)
+        exchange(&self.client, request, limit).await.map_err(Miss::Passing)
     }
 
     /// Returns a valid token, or `None` in normal mode.
@@ -138,18 +128,14 @@ impl Metadata {
         }
         let mut request = Request::new(Method::PUT, self.endpoint.join("/latest/api/token", ""));
         *request.headers_mut() = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))]);
-        request.headers_mut().insert(
-            "x-aliyun-ecs-metadata-token-ttl-seconds",
-            HeaderValue::from(TOKEN_SECONDS),
-        );
+        request
+            .headers_mut()
+            .insert("x-aliyun-ecs-metadata-token-ttl-seconds", HeaderValue::from(TOKEN_SECONDS));
         let answer = self.exchange(request, deadline).await?;
         match (answer.status, self.unhardened) {
             _ if answer.is_success() => {
                 let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
-                let token = Token {
-                    value: Arc::new(Secret::new(text)),
-                    since: Instant::now(),
-                };
+                let token = Token { value: Arc::new(Secret::new(text)), since: Instant::now() };
                 *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
                 Ok(Some(token))
             }
@@ -162,21 +148,14 @@ impl Metadata {
                 &format!("HTTP {status}, and asking without a token is off (ALIBABA_CLOUD_IMDSV1_DISABLED)"),
             ))),
             (status @ (429 | 500..), _) => Err(Miss::Passing(format!("HTTP {status} for a token"))),
-            (status, _) => Err(Miss::Lasting(self.error(
-                Class::Invalid,
-                "token",
-                &format!("HTTP {status}"),
-            ))),
+            (status, _) => Err(Miss::Lasting(self.error(Class::Invalid, "token", &format!("HTTP {status}")))),
         }
     }
 
     fn error(&self, class: Class, path: &str, reason: &str) -> Error {
         Error::new(
             class,
-            format!(
-                "cannot read {path} from the metadata service at {}: {reason}",
-                self.endpoint
-            ),
+            format!("cannot read {path} from the metadata service at {}: {reason}", self.endpoint),
         )
     }
 }

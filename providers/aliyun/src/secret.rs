@@ -24,11 +24,7 @@ impl Secret {
 
     /// Returns `text` with every occurrence of the secret covered.
     pub(crate) fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() {
-            text.to_owned()
-        } else {
-            text.replace(&self.0, "***")
-        }
+        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "***") }
     }
 }
 
@@ -48,16 +44,9 @@ impl<'de> Deserialize<'de> for Secret {
 pub(crate) fn mask(id: &str) -> String {
     let chars: Vec<char> = id.chars().collect();
     // Below twelve characters the ends would be most of it.
-    match (
-        chars.get(..4),
-        chars.len().checked_sub(4).and_then(|at| chars.get(at..)),
-    ) {
+    match (chars.get(..4), chars.len().checked_sub(4).and_then(|at| chars.get(at..))) {
         (Some(head), Some(tail)) if chars.len() >= 12 => {
-            format!(
-                "{}***{}",
-                head.iter().collect::<String>(),
-                tail.iter().collect::<String>()
-            )
+            format!("{}***{}", head.iter().collect::<String>(), tail.iter().collect::<String>())
         }
         _ => "***".to_owned(),
     }

@@ -106,9 +106,7 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let error = |reason: &str| EndpointError {
-            reason: reason.to_owned(),
-        };
+        let error = |reason: &str| EndpointError { reason: reason.to_owned() };
         let url = Url::parse(text).map_err(|e| error(&e.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(error("the scheme must be http or https"));
@@ -119,13 +117,8 @@ impl FromStr for Endpoint {
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(error("nothing may follow the host and port"));
         }
-        let host = url
-            .host_str()
-            .filter(|h| !h.is_empty())
-            .ok_or_else(|| error("it has no host"))?;
-        let authority = url
-            .port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let host = url.host_str().filter(|h| !h.is_empty()).ok_or_else(|| error("it has no host"))?;
+        let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         Ok(Self { url, authority })
     }
 }
@@ -142,10 +135,7 @@ pub struct Tag {
 impl Default for Tag {
     /// The tag that marks a NIC as somebody else's: `cloud.spidernet.io/unmanaged=true`.
     fn default() -> Self {
-        Self {
-            key: "cloud.spidernet.io/unmanaged".to_owned(),
-            value: "true".to_owned(),
-        }
+        Self { key: "cloud.spidernet.io/unmanaged".to_owned(), value: "true".to_owned() }
     }
 }
 
@@ -167,10 +157,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            per_minute: BTreeMap::new(),
-            window: Duration::from_mins(1),
-        }
+        Self { per_minute: BTreeMap::new(), window: Duration::from_mins(1) }
     }
 }
 
@@ -214,20 +201,11 @@ mod tests {
 
     #[test]
     fn what_is_more_than_a_host_and_port_is_refused() {
-        for text in [
-            "",
-            "ecs.example",
-            "ftp://a",
-            "https://a/b",
-            "https://a?b",
-            "https://u:p@a",
-            "https://",
-        ] {
+        for text in ["", "ecs.example", "ftp://a", "https://a/b", "https://a?b", "https://u:p@a", "https://"]
+        {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
-        let error = "https://user:hunter2@ecs.example"
-            .parse::<Endpoint>()
-            .unwrap_err();
+        let error = "https://user:hunter2@ecs.example".parse::<Endpoint>().unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 

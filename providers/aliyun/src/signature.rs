@@ -12,11 +12,7 @@ use crate::secret::Secret;
 const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
 /// RFC 3986: everything but the unreserved characters is encoded.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What is signed.
 pub(crate) struct Request<'a> {
@@ -45,10 +41,7 @@ impl Request<'_> {
             values.sort_unstable();
             values.join(",")
         };
-        signed
-            .into_iter()
-            .map(|(name, values)| (name, join(values)))
-            .collect()
+        signed.into_iter().map(|(name, values)| (name, join(values))).collect()
     }
 
     fn string_to_sign(&self, signed: &BTreeMap<String, String>, names: &str) -> String {
@@ -56,13 +49,7 @@ impl Request<'_> {
         for (name, value) in signed {
             let _ = writeln!(headers, "{name}:{value}");
         }
-        let Self {
-            method,
-            path,
-            query,
-            payload_hash,
-            headers: _,
-        } = self;
+        let Self { method, path, query, payload_hash, headers: _ } = self;
         let canonical = format!("{method}\n{path}\n{query}\n{headers}\n{names}\n{payload_hash}");
         format!("{ALGORITHM}\n{}", sha256_hex(canonical.as_bytes()))
     }
@@ -71,10 +58,7 @@ impl Request<'_> {
     pub(crate) fn authorization(&self, access_key_id: &str, secret: &Secret) -> String {
         let signed = self.signed_headers();
         let names = signed.keys().map(String::as_str).collect::<Vec<_>>().join(";");
-        let signature = hmac_hex(
-            secret.expose().as_bytes(),
-            self.string_to_sign(&signed, &names).as_bytes(),
-        );
+        let signature = hmac_hex(secret.expose().as_bytes(), self.string_to_sign(&signed, &names).as_bytes());
         format!("{ALGORITHM} Credential={access_key_id},SignedHeaders={names},Signature={signature}")
     }
 }
@@ -86,10 +70,7 @@ pub(crate) fn canonical_query<K: AsRef<str>, V: AsRef<str>>(parameters: &[(K, V)
     let mut query = String::new();
     for (name, value) in sorted {
         let separator = if query.is_empty() { "" } else { "&" };
-        let (name, value) = (
-            utf8_percent_encode(name, RESERVED),
-            utf8_percent_encode(value, RESERVED),
-        );
+        let (name, value) = (utf8_percent_encode(name, RESERVED), utf8_percent_encode(value, RESERVED));
         let _ = write!(query, "{separator}{name}={value}");
     }
     query
@@ -101,22 +82,17 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn hmac_hex(key: &[u8], text: &[u8]) -> String {
-    #[expect(
-        clippy::expect_used,
-        reason = "HMAC pads or hashes its key, so a key of any length is one"
-    )]
+    #[expect(clippy::expect_used, reason = "HMAC pads or hashes its key, so a key of any length is one")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text);
     hex(&mac.finalize().into_bytes())
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -161,11 +137,8 @@ mod tests {
         for vector in file.vectors {
             let query: Vec<(&String, &String)> = vector.query.iter().collect();
             let query = canonical_query(&query);
-            let headers: Vec<(&str, &str)> = vector
-                .headers
-                .iter()
-                .map(|(k, v)| (k.as_str(), v.as_str()))
-                .collect();
+            let headers: Vec<(&str, &str)> =
+                vector.headers.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             let request = Request {
                 method: &vector.method,
                 path: &vector.canonical_uri,
@@ -174,30 +147,16 @@ mod tests {
                 payload_hash: &vector.payload_hash,
             };
             if let Some(body) = &vector.body {
-                assert_eq!(
-                    sha256_hex(body.as_bytes()),
-                    vector.payload_hash,
-                    "{}",
-                    vector.name
-                );
+                assert_eq!(sha256_hex(body.as_bytes()), vector.payload_hash, "{}", vector.name);
             }
             let authorization =
                 request.authorization(&vector.access_key_id, &Secret::new(vector.access_key_secret));
             assert_eq!(authorization, vector.expect.authorization, "{}", vector.name);
-            assert!(
-                authorization.ends_with(&vector.expect.signature),
-                "{}",
-                vector.name
-            );
+            assert!(authorization.ends_with(&vector.expect.signature), "{}", vector.name);
             if let Some(expected) = vector.expect.string_to_sign {
                 let signed = request.signed_headers();
                 let names = signed.keys().map(String::as_str).collect::<Vec<_>>().join(";");
-                assert_eq!(
-                    request.string_to_sign(&signed, &names),
-                    expected,
-                    "{}",
-                    vector.name
-                );
+                assert_eq!(request.string_to_sign(&signed, &names), expected, "{}", vector.name);
             }
         }
     }
@@ -210,23 +169,9 @@ mod tests {
 
     #[test]
     fn headers_that_a_proxy_may_rewrite_are_not_signed() {
-        let headers = [
-            ("host", "h"),
-            ("accept", "a"),
-            ("user-agent", "u"),
-            ("x-acs-date", "d"),
-        ];
-        let request = Request {
-            method: "POST",
-            path: "/",
-            query: "",
-            headers: &headers,
-            payload_hash: "",
-        };
+        let headers = [("host", "h"), ("accept", "a"), ("user-agent", "u"), ("x-acs-date", "d")];
+        let request = Request { method: "POST", path: "/", query: "", headers: &headers, payload_hash: "" };
         let authorization = request.authorization("id", &Secret::new("s"));
-        assert!(
-            authorization.contains("SignedHeaders=host;x-acs-date,"),
-            "{authorization}"
-        );
+        assert!(authorization.contains("SignedHeaders=host;x-acs-date,"), "{authorization}");
     }
 }

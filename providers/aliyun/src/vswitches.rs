@@ -57,11 +57,7 @@ impl VSwitchCache {
     /// Keeps a fresh listing.
     pub(crate) fn keep(&self, vswitches: VSwitches, now: Instant) -> Arc<VSwitches> {
         let vswitches = Arc::new(vswitches);
-        let held = Held {
-            vswitches: Arc::clone(&vswitches),
-            listed: now,
-            tried: now,
-        };
+        let held = Held { vswitches: Arc::clone(&vswitches), listed: now, tried: now };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         vswitches
     }
@@ -69,31 +65,18 @@ impl VSwitchCache {
 
 /// Reads one vSwitch; what cannot be read is left out, with a sentence about it.
 pub(crate) fn subnet(shape: VSwitchShape, warnings: &mut Vec<String>) -> Option<Subnet> {
-    let VSwitchShape {
-        v_switch_id,
-        zone_id,
-        cidr_block,
-        ipv6_cidr_block,
-    } = shape;
+    let VSwitchShape { v_switch_id, zone_id, cidr_block, ipv6_cidr_block } = shape;
     if v_switch_id.is_empty() {
         warnings.push("a vSwitch without an id is left out".to_owned());
         return None;
     }
     let mut bad =
         |block: &str| warnings.push(format!("vSwitch {v_switch_id}: {block:?} is no address block"));
-    let v4 = cidr_block
-        .parse::<Ipv4Net>()
-        .inspect_err(|_| bad(&cidr_block))
-        .ok()
-        .map(|net| net.trunc());
+    let v4 = cidr_block.parse::<Ipv4Net>().inspect_err(|_| bad(&cidr_block)).ok().map(|net| net.trunc());
     let v6 = if ipv6_cidr_block.is_empty() {
         None
     } else {
-        ipv6_cidr_block
-            .parse::<Ipv6Net>()
-            .inspect_err(|_| bad(&ipv6_cidr_block))
-            .ok()
-            .map(|net| net.trunc())
+        ipv6_cidr_block.parse::<Ipv6Net>().inspect_err(|_| bad(&ipv6_cidr_block)).ok().map(|net| net.trunc())
     };
     Some(Subnet {
         id: SubnetId::from(v_switch_id),
@@ -134,17 +117,12 @@ mod tests {
     #[test]
     fn gateways_are_derived_as_the_vendor_reserves_them() {
         let mut warnings = Vec::new();
-        for (block, gateway) in [
-            ("192.168.1.0/24", "192.168.1.253"),
-            ("10.0.8.0/21", "10.0.15.253"),
-            ("10.0.0.0/29", "10.0.0.5"),
-        ] {
+        for (block, gateway) in
+            [("192.168.1.0/24", "192.168.1.253"), ("10.0.8.0/21", "10.0.15.253"), ("10.0.0.0/29", "10.0.0.5")]
+        {
             let subnet = subnet(shape(block, "2001:db8:10:5::/64"), &mut warnings).unwrap();
             assert_eq!(subnet.v4_gateway.unwrap().to_string(), gateway);
-            assert_eq!(
-                subnet.v6_gateway.unwrap().to_string(),
-                "2001:db8:10:5:ffff:ffff:ffff:fff7"
-            );
+            assert_eq!(subnet.v6_gateway.unwrap().to_string(), "2001:db8:10:5:ffff:ffff:ffff:fff7");
         }
         assert!(warnings.is_empty());
     }

@@ -129,10 +129,7 @@ mod tests {
         let instances: InstancePage =
             serde_json::from_str(include_str!("../tests/data/DescribeInstances.json")).unwrap();
         assert_eq!(instances.instances.items[0].network_interfaces.items.len(), 2);
-        assert_eq!(
-            instances.instances.items[0].vpc_attributes.vpc_id,
-            "vpc-bp1aaaaaaaaaaaaaaaaaa"
-        );
+        assert_eq!(instances.instances.items[0].vpc_attributes.vpc_id, "vpc-bp1aaaaaaaaaaaaaaaaaa");
         let switches: VSwitchPage =
             serde_json::from_str(include_str!("../tests/data/DescribeVSwitches.json")).unwrap();
         assert_eq!(switches.v_switches.items[0].ipv6_cidr_block, "2001:db8:10:5::/64");

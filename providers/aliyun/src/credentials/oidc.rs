@@ -41,29 +41,17 @@ impl Oidc {
     }
 
     pub(super) async fn fetch(&self, deadline: Deadline) -> Result<Credentials, Error> {
-        let Self {
-            exchange,
-            role,
-            provider,
-            token_file,
-            session,
-        } = self;
+        let Self { exchange, role, provider, token_file, session } = self;
         let source = format!("role {role} (RRSA)");
         let error = |class, reason: &str| Error::new(class, format!("cannot take {source}: {reason}"));
         // The kubelet rotates the file, so it is read anew for every exchange.
         let file = token_file.display();
-        let token = tokio::fs::read_to_string(token_file).await.map_err(|e| {
-            error(
-                Class::Denied,
-                &format!("cannot read the OIDC token file {file}: {e}"),
-            )
-        })?;
+        let token = tokio::fs::read_to_string(token_file)
+            .await
+            .map_err(|e| error(Class::Denied, &format!("cannot read the OIDC token file {file}: {e}")))?;
         let token = Secret::new(token.trim());
         if token.is_empty() {
-            return Err(error(
-                Class::Denied,
-                &format!("the OIDC token file {file} is empty"),
-            ));
+            return Err(error(Class::Denied, &format!("the OIDC token file {file} is empty")));
         }
         let form = [
             ("RoleArn", role.as_str()),
@@ -72,16 +60,10 @@ impl Oidc {
             ("RoleSessionName", session.as_str()),
             ("DurationSeconds", SECONDS),
         ];
-        let call = Anonymous {
-            action: "AssumeRoleWithOIDC",
-            form: &form,
-            secret: &token,
-            identity: &source,
-        };
+        let call = Anonymous { action: "AssumeRoleWithOIDC", form: &form, secret: &token, identity: &source };
         let reply: AssumedRole = exchange.anonymous(&call, deadline).await?;
-        let key = reply
-            .credentials
-            .ok_or_else(|| error(Class::Transient, "the reply holds no credentials"))?;
+        let key =
+            reply.credentials.ok_or_else(|| error(Class::Transient, "the reply holds no credentials"))?;
         Credentials::temporary(key, source.clone()).map_err(|reason| error(Class::Transient, &reason))
     }
 }

@@ -28,27 +28,15 @@ impl Role {
         let name = match &self.name {
             Some(name) => name.clone(),
             None => {
-                let listed = self
-                    .metadata
-                    .get("ram/security-credentials/", deadline)
-                    .await
-                    .map_err(|error| {
-                        Error::new(
-                            error.class,
-                            format!("{NO_CREDENTIALS}; the last was tried: {error}"),
-                        )
+                let listed =
+                    self.metadata.get("ram/security-credentials/", deadline).await.map_err(|error| {
+                        Error::new(error.class, format!("{NO_CREDENTIALS}; the last was tried: {error}"))
                     })?;
-                let first = listed
-                    .as_deref()
-                    .and_then(|text| text.lines().next())
-                    .map(str::trim);
+                let first = listed.as_deref().and_then(|text| text.lines().next()).map(str::trim);
                 match first.filter(|name| !name.is_empty()) {
                     Some(name) => name.to_owned(),
                     None => {
-                        return Err(Error::new(
-                            Class::Denied,
-                            format!("{NO_CREDENTIALS} (it has none now)"),
-                        ));
+                        return Err(Error::new(Class::Denied, format!("{NO_CREDENTIALS} (it has none now)")));
                     }
                 }
             }
@@ -59,10 +47,7 @@ impl Role {
                 format!("cannot take RAM role {name} of this instance from the metadata service: {reason}"),
             )
         };
-        let Some(text) = self
-            .metadata
-            .get(&format!("ram/security-credentials/{name}"), deadline)
-            .await?
+        let Some(text) = self.metadata.get(&format!("ram/security-credentials/{name}"), deadline).await?
         else {
             return Err(error(Class::Denied, "the instance has no such role"));
         };
@@ -71,10 +56,7 @@ impl Role {
             .map_err(|_| error(Class::Transient, "the reply is not the JSON expected"))?;
         let code = reply.get("Code").and_then(Value::as_str).unwrap_or_default();
         if code != "Success" {
-            return Err(error(
-                Class::Denied,
-                &format!("its status is {code:?} and not \"Success\""),
-            ));
+            return Err(error(Class::Denied, &format!("its status is {code:?} and not \"Success\"")));
         }
         let key: TemporaryKey = serde_json::from_value(reply)
             .map_err(|_| error(Class::Transient, "the reply lacks a part of the credentials"))?;

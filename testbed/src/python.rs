@@ -11,7 +11,11 @@ use crate::error::Error;
 use crate::progress;
 
 /// What drives the Alibaba simulator: the vendor's SDK, at the versions that its replies were compared with.
-pub const ALIBABA_SDK: &[&str] = &["alibabacloud-ecs20140526==7.11.8", "alibabacloud-vpc20160428==7.2.2"];
+pub const ALIBABA_SDK: &[&str] = &[
+    "alibabacloud-ecs20140526==7.11.8",
+    "alibabacloud-vpc20160428==7.2.2",
+    "alibabacloud-sts20150401==1.2.0",
+];
 
 /// Returns a `python3` that has `packages` (`name==version`), which are installed into the cache the first time.
 ///

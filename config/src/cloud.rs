@@ -1,4 +1,6 @@
 //! The table of provider types: one line for each, and all that follows from it.
+//!
+//! A new type is its crate, its line in the table, its module here, and in `file.rs` the keys that no other type has.
 
 #[cfg(feature = "aliyun")]
 mod aliyun;

@@ -89,6 +89,15 @@ fn misshapen(error: &serde_saphyr::Error, origin: &str) -> Mistake {
         }
         serde_saphyr::Error::SerdeMissingField { field, .. } => format!("key {field:?} is missing here"),
         serde_saphyr::Error::Eof { .. } => "the file ends here, and \"providers\" is missing".to_owned(),
+        serde_saphyr::Error::Unexpected { expected: "sequence start", .. } => {
+            "a list is expected here".to_owned()
+        }
+        serde_saphyr::Error::Unexpected { expected: "mapping start", .. } => {
+            "a mapping of keys to values is expected here".to_owned()
+        }
+        serde_saphyr::Error::Unexpected { expected: "string scalar", .. } => {
+            "a single text or number is expected here".to_owned()
+        }
         other => UserMessageFormatter.format_message(other).into_owned(),
     };
     Mistake {
@@ -246,7 +255,7 @@ fn check_provider(provider: &file::Provider, at: &Path, problems: &mut Vec<Probl
 }
 
 /// A name that fits into a label's value and an object's name: a DNS-1123 label.
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !text.is_empty()
         && text.len() <= 63

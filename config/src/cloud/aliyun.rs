@@ -5,6 +5,7 @@ use providers_aliyun::{Aliyun, Endpoint, Endpoints, Tag};
 
 use super::Section;
 use crate::file;
+use crate::parse::is_label;
 
 pub(crate) use providers_aliyun::Settings;
 
@@ -16,14 +17,14 @@ pub(crate) fn check(section: &Section<'_>) -> Result<Settings, Vec<Problem>> {
     let Section { name, given, multus: _, at } = *section;
     let mut problems = Vec::new();
     let mut settings = Settings::new(name.clone());
-    for (key, text, slot) in
-        [("region", &given.region, &mut settings.region), ("vpcID", &given.vpc_id, &mut settings.vpc_id)]
-    {
-        if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
-            problems.push(Problem::new(
-                at.key(key),
-                "is empty; leave it out to take it from the metadata service",
-            ));
+    let places = [
+        ("region", "cn-hangzhou", &given.region, &mut settings.region),
+        ("vpcID", "vpc-0abc", &given.vpc_id, &mut settings.vpc_id),
+    ];
+    for (key, example, text, slot) in places {
+        if let Some(text) = text.as_ref().filter(|text| !is_label(text)) {
+            let message = format!("{text:?} is not like {example}; leave it out to ask the metadata service");
+            problems.push(Problem::new(at.key(key), message));
         }
         slot.clone_from(text);
     }

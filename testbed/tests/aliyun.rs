@@ -1,5 +1,7 @@
 //! The Alibaba Cloud simulator, over its wire.
 
+#![expect(clippy::unwrap_used, reason = "a test's own functions may fail it")]
+
 #[path = "aliyun/actions.rs"]
 mod actions;
 #[path = "aliyun/behaviour.rs"]

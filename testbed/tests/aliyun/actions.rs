@@ -9,6 +9,8 @@ use super::client::{Ask, all_nics, listed, seed};
 
 const NIC: &str = "eni-bp1worker1";
 
+type Query = &'static [(&'static str, &'static str)];
+
 async fn nics(sim: &Simulator, query: &[(&str, &str)]) -> Vec<String> {
     all_nics(sim, query)
         .await
@@ -49,7 +51,7 @@ async fn every_filter_narrows_the_listing() {
         cloud.add_nic(NicSpec::secondary("eni-free", "vsw-bp1seed1"))
     })
     .unwrap();
-    let cases: [(&[(&str, &str)], &[&str]); 9] = [
+    let cases: [(Query, &[&str]); 9] = [
         (&[("InstanceId", "i-bp1worker")], &["eni-bp1worker0", NIC]),
         (&[("VSwitchId", "vsw-bp1seed0")], &["eni-bp1master0", "eni-bp1worker0"]),
         (&[("Type", "Primary")], &["eni-bp1master0", "eni-bp1worker0"]),
@@ -173,7 +175,7 @@ async fn assigning_answers_only_what_is_new_and_a_client_token_repeats_it() {
 #[tokio::test]
 async fn bad_wishes_for_ipv4_addresses_are_refused_with_their_codes() {
     let sim = seed().await;
-    let cases: [(&[(&str, &str)], &str); 8] = [
+    let cases: [(Query, &str); 8] = [
         (&[("SecondaryPrivateIpAddressCount", "0")], "InvalidParameter"),
         (&[], "MissingParameter"),
         (&[("SecondaryPrivateIpAddressCount", "1"), ("Ipv4PrefixCount", "1")], "InvalidParameter.Conflict"),
@@ -301,7 +303,7 @@ async fn attaching_obeys_the_types_limit_and_detaching_spares_the_primary_nic() 
 #[tokio::test]
 async fn two_changes_of_one_nic_at_once_conflict() {
     let sim = seed().await;
-    sim.edit(|cloud| cloud.delays.busy = Duration::from_secs(60));
+    sim.edit(|cloud| cloud.delays.busy = Duration::from_mins(1));
     let query = [("NetworkInterfaceId", NIC), ("SecondaryPrivateIpAddressCount", "1")];
     assert_eq!(Ask::ecs(&sim, "AssignPrivateIpAddresses", &query).answer().await.status, 200);
     assert_eq!(

@@ -61,13 +61,13 @@ async fn a_listing_lags_behind_a_change_for_as_long_as_set() {
 async fn a_move_is_seen_in_one_step() {
     let sim = seed().await;
     sim.edit(|cloud| {
-        cloud.delays.listing = Duration::from_secs(60);
+        cloud.delays.listing = Duration::from_mins(1);
         cloud.clock.stop();
         cloud.move_ips("eni-bp1worker1", "eni-bp1master1", &ips(&["192.168.0.161"]))
     })
     .unwrap();
     assert_eq!((listed(&sim, "eni-bp1master1").await.len(), listed(&sim, NIC).await.len()), (5, 5));
-    sim.edit(|cloud| cloud.clock.advance(Duration::from_secs(60)));
+    sim.edit(|cloud| cloud.clock.advance(Duration::from_mins(1)));
     assert_eq!((listed(&sim, "eni-bp1master1").await.len(), listed(&sim, NIC).await.len()), (6, 4));
 }
 

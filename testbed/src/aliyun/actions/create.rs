@@ -34,7 +34,7 @@ pub(super) fn create(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
         nic.delete_on_release = parameters.get("DeleteOnRelease") != Some("false");
         nic.security_groups = groups;
         let made = nic.clone();
-        Ok(shapes::nic(&mut cloud.style, account, &made))
+        Ok(shapes::made(&mut cloud.style, account, &made))
     })
 }
 

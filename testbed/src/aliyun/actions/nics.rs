@@ -71,7 +71,7 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
     );
     let account = cloud.account;
     let mut sets: Vec<Value> =
-        cut.items.iter().map(|nic| Value::Object(shapes::nic(&mut cloud.style, account, nic))).collect();
+        cut.items.iter().map(|nic| Value::Object(shapes::listed(&mut cloud.style, account, nic))).collect();
     spoil(ask.fault, &cut.items, &mut sets);
     let mut reply = Map::new();
     reply.insert("TotalCount".to_owned(), json!(cut.total));

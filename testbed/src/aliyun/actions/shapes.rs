@@ -23,10 +23,9 @@ pub(super) fn addresses(style: &mut Style, nic: &Nic, into: &mut Reply) {
     style.list(into, "Ipv6PrefixSets", "Ipv6PrefixSet", &prefixes);
 }
 
-/// A NIC as `DescribeNetworkInterfaces` and `CreateNetworkInterface` write it.
-pub(super) fn nic(style: &mut Style, account: u64, nic: &Nic) -> Reply {
+/// A NIC as `CreateNetworkInterface` writes it.
+pub(super) fn made(style: &mut Style, account: u64, nic: &Nic) -> Reply {
     let mut shape = Map::new();
-    let instance = nic.attachment.as_ref().map_or("", |at| at.instance.as_str());
     let fields = [
         ("NetworkInterfaceId", json!(nic.id)),
         ("NetworkInterfaceName", json!(nic.name)),
@@ -34,7 +33,6 @@ pub(super) fn nic(style: &mut Style, account: u64, nic: &Nic) -> Reply {
         ("Type", json!(nic.kind.as_str())),
         ("Status", json!(nic.status.as_str())),
         ("MacAddress", json!(nic.mac)),
-        ("InstanceId", json!(instance)),
         ("VpcId", json!(nic.vpc)),
         ("VSwitchId", json!(nic.vswitch)),
         ("ZoneId", json!(nic.zone)),
@@ -42,9 +40,26 @@ pub(super) fn nic(style: &mut Style, account: u64, nic: &Nic) -> Reply {
         ("ResourceGroupId", json!("rg-acfmsimulated")),
         ("ServiceID", json!(0)),
         ("ServiceManaged", json!(false)),
+        ("OwnerId", json!(account.to_string())),
+    ];
+    shape.extend(fields.map(|(name, value)| (name.to_owned(), value)));
+    addresses(style, nic, &mut shape);
+    let groups: Vec<Value> = nic.security_groups.iter().map(|group| json!(group)).collect();
+    style.list(&mut shape, "SecurityGroupIds", "SecurityGroupId", &groups);
+    let tags: Vec<Value> =
+        nic.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
+    style.list(&mut shape, "Tags", "Tag", &tags);
+    shape
+}
+
+/// A NIC as `DescribeNetworkInterfaces` writes it: with where it is.
+pub(super) fn listed(style: &mut Style, account: u64, nic: &Nic) -> Reply {
+    let mut shape = made(style, account, nic);
+    let instance = nic.attachment.as_ref().map_or("", |at| at.instance.as_str());
+    let fields = [
+        ("InstanceId", json!(instance)),
         ("SourceDestCheck", json!(false)),
         ("NetworkInterfaceTrafficMode", json!(nic.traffic_mode.as_str())),
-        ("OwnerId", json!(account.to_string())),
         ("DeleteOnRelease", json!(nic.delete_on_release)),
         ("CreationTime", json!(iso(nic.created))),
     ];
@@ -60,11 +75,5 @@ pub(super) fn nic(style: &mut Style, account: u64, nic: &Nic) -> Reply {
         }
         shape.insert("Attachment".to_owned(), Value::Object(attachment));
     }
-    addresses(style, nic, &mut shape);
-    let groups: Vec<Value> = nic.security_groups.iter().map(|group| json!(group)).collect();
-    style.list(&mut shape, "SecurityGroupIds", "SecurityGroupId", &groups);
-    let tags: Vec<Value> =
-        nic.tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
-    style.list(&mut shape, "Tags", "Tag", &tags);
     shape
 }

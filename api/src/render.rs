@@ -7,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Owne
 use model::{Coordinator, Family, MultusTarget, NicReport, NicUse, NodeReport, PoolTarget, Truth, Verdict};
 
 use crate::{
-    CniType, DISCOVERED, IpvlanConfig, NodeNic, NodeSource, SUFFICIENT_IPS, SYNCED, SpiderIPPool, SpiderIPPoolSpec,
-    SpiderMultusConfig, SpiderMultusConfigSpec, SpiderNode, SpiderNodeSpec, SpiderNodeStatus, clamped_count, labels,
+    CniType, DISCOVERED, IpvlanConfig, NodeNic, NodeSource, SUFFICIENT_IPS, SYNCED, SpiderIPPool,
+    SpiderIPPoolSpec, SpiderMultusConfig, SpiderMultusConfigSpec, SpiderNode, SpiderNodeSpec,
+    SpiderNodeStatus, clamped_count, labels,
 };
 
 /// The source name of what a provider's API showed.
@@ -43,8 +44,10 @@ pub fn pool(target: &PoolTarget) -> SpiderIPPool {
         (labels::SOURCE, Some(origin.source.clone())),
         (labels::DENIED, Some(spec.denied.to_string()).filter(|denied| !denied.is_empty())),
     ];
-    let annotations =
-        annotations.into_iter().filter_map(|(key, value)| value.map(|value| (key.to_owned(), value))).collect();
+    let annotations = annotations
+        .into_iter()
+        .filter_map(|(key, value)| value.map(|value| (key.to_owned(), value)))
+        .collect();
     SpiderIPPool {
         metadata: ObjectMeta {
             name: Some(name.clone()),
@@ -113,11 +116,8 @@ pub fn node(report: &NodeReport, previous: Option<&SpiderNodeStatus>, now: Times
 
 fn node_status(report: &NodeReport, previous: Option<&SpiderNodeStatus>, now: Timestamp) -> SpiderNodeStatus {
     let seconds = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let conditions = [
-        (DISCOVERED, &report.discovered),
-        (SYNCED, &report.synced),
-        (SUFFICIENT_IPS, &report.sufficient),
-    ];
+    let conditions =
+        [(DISCOVERED, &report.discovered), (SYNCED, &report.synced), (SUFFICIENT_IPS, &report.sufficient)];
     let conditions = conditions.map(|(kind, verdict)| condition(kind, verdict, previous, seconds)).into();
     let source = NodeSource {
         name: API.to_owned(),
@@ -146,15 +146,23 @@ fn node_status(report: &NodeReport, previous: Option<&SpiderNodeStatus>, now: Ti
     status
 }
 
-fn condition(kind: &str, verdict: &Verdict, previous: Option<&SpiderNodeStatus>, now: Timestamp) -> Condition {
+fn condition(
+    kind: &str,
+    verdict: &Verdict,
+    previous: Option<&SpiderNodeStatus>,
+    now: Timestamp,
+) -> Condition {
     let status = match verdict.status {
         Truth::True => "True",
         Truth::False => "False",
         Truth::Unknown => "Unknown",
     };
-    let before = previous.and_then(|p| p.conditions.iter().find(|c| c.type_ == kind)).filter(|c| c.status == status);
-    // The sentence of a failed reading differs from try to try (request identifiers): the first one stays.
-    let kept = before.filter(|c| verdict.status == Truth::Unknown && c.reason == verdict.reason);
+    let before =
+        previous.and_then(|p| p.conditions.iter().find(|c| c.type_ == kind)).filter(|c| c.status == status);
+    // These sentences differ from try to try (request identifiers), or from one controller to another that shares the
+    // node with it (configured providers): the first one stays.
+    let wavers = verdict.status == Truth::Unknown || verdict.reason.starts_with("NoProvider");
+    let kept = before.filter(|c| wavers && c.reason == verdict.reason);
     Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),

@@ -61,8 +61,8 @@ pub struct Mac([u8; 6]);
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let text: Vec<String> = self.0.iter().map(|octet| format!("{octet:02x}")).collect();
+        f.write_str(&text.join(":"))
     }
 }
 
@@ -79,7 +79,8 @@ impl FromStr for Mac {
         let mut octets = [0; 6];
         let mut parts = text.split(':');
         for octet in &mut octets {
-            let part = parts.next().filter(|p| p.len() == 2).ok_or_else(error)?;
+            let hex = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+            let part = parts.next().filter(hex).ok_or_else(error)?;
             *octet = u8::from_str_radix(part, 16).map_err(|_| error())?;
         }
         if parts.next().is_some() {
@@ -150,7 +151,14 @@ mod tests {
 
     #[test]
     fn what_is_no_mac_is_refused() {
-        for text in ["", "00:16:3e:0a:00", "00:16:3e:0a:00:01:02", "0:16:3e:0a:00:01", "zz:16:3e:0a:00:01"] {
+        for text in [
+            "",
+            "00:16:3e:0a:00",
+            "00:16:3e:0a:00:01:02",
+            "0:16:3e:0a:00:01",
+            "+0:16:3e:0a:00:01",
+            "zz:16:3e:0a:00:01",
+        ] {
             assert!(text.parse::<Mac>().is_err(), "{text}");
         }
     }

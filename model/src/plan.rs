@@ -146,6 +146,8 @@ pub struct Plan {
     pub nodes: BTreeMap<String, NodeReport>,
     /// What is odd and belongs to no node, one sentence each.
     pub notes: Vec<String>,
+    /// How many addresses stay only because too many would go at once.
+    pub held_back: u128,
     /// Pools that change again as soon as their pods release addresses.
     pub in_use: BTreeSet<String>,
     /// What to remember until the next pass.
@@ -158,11 +160,11 @@ pub fn plan(input: &Input<'_>, memory: Memory) -> Plan {
     let wanted = wanted::collect(input);
     let settled = settle::settle(input, &wanted, memory);
     let nodes = verdict::reports(input, wanted.drafts, &settled);
-    let settle::Settled { steps, pools, multus, mut notes, in_use, memory, .. } = settled;
+    let settle::Settled { steps, pools, multus, mut notes, held_back, in_use, memory, .. } = settled;
     for (name, reading) in input.readings {
         notes.extend(reading.warnings().iter().map(|warning| format!("provider {name}: {warning}")));
     }
-    Plan { steps, pools, multus, nodes, notes, in_use, memory }
+    Plan { steps, pools, multus, nodes, notes, held_back, in_use, memory }
 }
 
 #[cfg(test)]

@@ -82,6 +82,10 @@ pub struct PoolTarget {
 
 /// Whose a pool is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all pools of a cluster are ours: a box would cost more"
+)]
 pub enum Owner {
     /// It carries our managed-by label and a complete record of why it exists.
     Ours(Origin, PoolSpec),

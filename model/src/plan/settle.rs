@@ -26,6 +26,7 @@ pub(super) struct Settled {
     pub(super) multus: BTreeMap<MultusName, MultusTarget>,
     pub(super) notes: Vec<String>,
     pub(super) memory: Memory,
+    pub(super) held_back: u128,
     pub(super) in_use: BTreeSet<String>,
     /// By node: what keeps its pools from saying what was read.
     pub(super) delays: BTreeMap<String, Vec<String>>,
@@ -75,6 +76,7 @@ pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> 
         multus: BTreeMap::new(),
         notes: strangers(input),
         memory: Memory::default(),
+        held_back: 0,
         in_use: BTreeSet::new(),
         delays: BTreeMap::new(),
     };
@@ -84,7 +86,7 @@ pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> 
             losses.insert(*name, loss(input, demand, held, &mut memory));
         }
     }
-    brake(input, &held, &mut losses, &mut memory, &mut settled.notes);
+    brake(input, &held, &mut losses, &mut memory, &mut settled);
     release(&held, &losses, demand, &mut settled);
     gain(input, demand, &held, &losses, &mut settled);
     for wanted in demand.pools.values().filter(|wanted| settled.pools.contains_key(&wanted.name)) {
@@ -200,7 +202,7 @@ fn brake(
     held: &BTreeMap<&str, Held<'_>>,
     losses: &mut BTreeMap<&str, Loss>,
     memory: &mut Memory,
-    notes: &mut Vec<String>,
+    settled: &mut Settled,
 ) {
     let stock = Stock::new(held.values().map(|held| (held.origin.node.as_str(), &held.spec.ips)));
     let (now, share, resync) = (input.now, input.policy.max_share, input.policy.resync);
@@ -209,7 +211,8 @@ fn brake(
     let removed: AddressSet =
         losses.values().filter(lost).flat_map(|loss| loss.removed.ranges().to_vec()).collect();
     if !memory.removals.admits(&removed, &stock, share, now, resync) {
-        notes.push(format!(
+        settled.held_back = removed.count();
+        settled.notes.push(format!(
             "removal of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
             removed.count()
         ));
@@ -227,7 +230,8 @@ fn brake(
     let denied: AddressSet =
         losses.iter().flat_map(|(name, loss)| fresh(name, loss).ranges().to_vec()).collect();
     if !memory.denials.admits(&denied, &stock, share, now, resync) {
-        notes.push(format!(
+        settled.held_back = settled.held_back.saturating_add(denied.count());
+        settled.notes.push(format!(
             "denial of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
             denied.count()
         ));

@@ -128,17 +128,16 @@ fn contested<'a>(input: &Input<'a>) -> BTreeMap<&'a InstanceId, Rivals<'a>> {
     if claims.is_empty() {
         return BTreeMap::new();
     }
-    let mut holders = BTreeMap::<(&InstanceId, &str), ()>::new();
+    let mut holders = BTreeSet::<(&InstanceId, &str)>::new();
     for pool in input.pools.values() {
         if let Owner::Ours(origin, _) = &pool.owner {
-            holders.insert((&origin.instance, &origin.node), ());
+            holders.insert((&origin.instance, &origin.node));
         }
     }
     claims
         .into_iter()
         .map(|((_, instance), names)| {
-            let holding: Vec<_> =
-                names.iter().filter(|name| holders.contains_key(&(instance, **name))).collect();
+            let holding: Vec<_> = names.iter().filter(|name| holders.contains(&(instance, **name))).collect();
             let holder = if let [one] = holding.as_slice() { Some(**one) } else { None };
             (instance, Rivals { names, holder })
         })

@@ -69,6 +69,7 @@ impl World {
             multus: BTreeMap::new(),
             nodes: BTreeMap::new(),
             notes: Vec::new(),
+            held_back: 0,
             in_use: BTreeSet::new(),
             memory: Memory::default(),
         };

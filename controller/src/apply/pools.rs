@@ -1,0 +1,251 @@
+//! The pools: first everything that leaves one, then everything that enters one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::{SpiderIPPool, clamped_count, labels, render, view};
+use k8s_openapi::api::core::v1;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Resource, ResourceExt};
+use model::{Change, Owner, Phase, Plan, Pool, PoolTarget, Step};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::{Applied, Troubles, some_at_once};
+use crate::events::{Events, Severity};
+use crate::metrics::{Kind, Verb};
+use crate::world::{Delta, Seen, World};
+use crate::writer::{Failure, Writer};
+
+/// What a step left behind.
+enum Left {
+    /// The pool as it is now.
+    Pool(Box<SpiderIPPool>),
+    /// Nothing: it is deleted.
+    Nothing,
+    /// All as it was: the node whose pool should go is still there.
+    NodeIsThere,
+}
+
+pub(super) async fn write(
+    plan: &Plan,
+    world: &World,
+    writer: &Writer,
+    events: &Events,
+    applied: &mut Applied,
+    troubles: &mut Troubles,
+) {
+    let api: Api<SpiderIPPool> = Api::all(writer.client.clone());
+    let mut failed = BTreeSet::new();
+    let mut versions = BTreeMap::new();
+    let mut uncounted = Vec::new();
+    let mut told = BTreeMap::<String, Vec<String>>::new();
+    for phase in [Phase::Release, Phase::Gain] {
+        let due = plan.steps.iter().filter(|step| step.phase == phase);
+        let ready: Vec<&Step> = due
+            .filter(|step| !failed.contains(step.change.pool()) && step.needs.is_disjoint(&failed))
+            .collect();
+        let outcomes = some_at_once(ready.iter().map(async |step| {
+            let held = world.pools().get(step.change.pool());
+            let version: Option<&String> = versions.get(step.change.pool());
+            (*step, one(&api, writer, &step.change, held, version).await)
+        }))
+        .await;
+        for (step, outcome) in outcomes {
+            let (name, node) = (step.change.pool().to_owned(), node_of(&step.change, world));
+            let sentence = sentence(&step.change, world);
+            match outcome {
+                Ok(Left::Pool(object)) => {
+                    info!(pool = name, node, "{sentence}");
+                    versions.insert(name.clone(), object.resource_version().unwrap_or_default());
+                    told.entry(node).or_default().push(sentence);
+                    uncounted.push(*object);
+                    applied.writes += 1;
+                }
+                Ok(Left::Nothing) => {
+                    info!(pool = name, node, "{sentence}");
+                    told.entry(node).or_default().push(sentence);
+                    applied.done([Seen::Pool(Delta::Gone(name))]);
+                }
+                Ok(Left::NodeIsThere) => {
+                    warn!(pool = name, node, "pool kept: the watch lost its node, but the node is there");
+                    failed.insert(name);
+                    applied.failures += 1;
+                }
+                Err(failure) => {
+                    warn!(pool = name, node, "{sentence} failed: {failure}");
+                    applied.note(&failure);
+                    troubles.entry(node).or_default().push(format!("{sentence} failed: {failure}"));
+                    failed.insert(name);
+                }
+            }
+        }
+    }
+    count(&api, writer, plan, uncounted, applied).await;
+    for (node, sentences) in told {
+        events.report(
+            node_reference(plan, &node),
+            Severity::Normal,
+            "PoolsSynced",
+            "Sync",
+            &sentences.join("; "),
+        );
+    }
+}
+
+async fn one(
+    api: &Api<SpiderIPPool>,
+    writer: &Writer,
+    change: &Change,
+    held: Option<&Pool>,
+    version: Option<&String>,
+) -> Result<Left, Failure> {
+    let version = version.or(held.map(|pool| &pool.version));
+    match change {
+        Change::Create(target) => {
+            let object = render::pool(target);
+            let params = PostParams::default();
+            let create = api.create(&params, &object);
+            writer.write(Kind::Pool, Verb::Create, create).await.map(|object| Left::Pool(Box::new(object)))
+        }
+        Change::Update(target) => {
+            let object = render::pool(target);
+            let mut annotations = json!(object.annotations());
+            if target.spec.denied.is_empty() {
+                annotations[labels::DENIED] = json!(null);
+            }
+            let patch = json!({
+                "metadata": {"resourceVersion": version, "labels": object.labels(), "annotations": annotations},
+                "spec": {
+                    "ips": object.spec.ips,
+                    "excludeIPs": object.spec.exclude_ips,
+                    "gateway": object.spec.gateway,
+                    "default": object.spec.default,
+                    "nodeName": object.spec.node_name,
+                    "multusName": object.spec.multus_name,
+                },
+            });
+            let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+            let update = api.patch(&target.name, &params, &patch);
+            writer.write(Kind::Pool, Verb::Patch, update).await.map(|object| Left::Pool(Box::new(object)))
+        }
+        Change::Delete { name, gone, .. } => {
+            if let Some(node) = gone
+                && is_there(writer, node).await?
+            {
+                return Ok(Left::NodeIsThere);
+            }
+            let preconditions =
+                Preconditions { resource_version: version.cloned(), uid: held.map(|pool| pool.uid.clone()) };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            match writer.write(Kind::Pool, Verb::Delete, api.delete(name, &params)).await {
+                Ok(either) => Ok(either.left().map_or(Left::Nothing, |object| {
+                    // A finalizer holds it: what is left of it is terminating.
+                    if object.finalizers().is_empty() { Left::Nothing } else { Left::Pool(Box::new(object)) }
+                })),
+                Err(Failure::Gone(_)) => Ok(Left::Nothing),
+                Err(failure) => Err(failure),
+            }
+        }
+    }
+}
+
+/// Looks at the API server itself whether a node is there: a watch may have lost it.
+async fn is_there(writer: &Writer, node: &str) -> Result<bool, Failure> {
+    let api: Api<v1::Node> = Api::all(writer.client.clone());
+    match api.get_metadata_opt(node).await {
+        Ok(found) => Ok(found.is_some()),
+        Err(error) => Err(Failure::Unreachable(error.to_string())),
+    }
+}
+
+/// Writes the totals of pools that were created or changed, for `kubectl get`.
+async fn count(
+    api: &Api<SpiderIPPool>,
+    writer: &Writer,
+    plan: &Plan,
+    pools: Vec<SpiderIPPool>,
+    applied: &mut Applied,
+) {
+    let latest: BTreeMap<String, SpiderIPPool> =
+        pools.into_iter().map(|pool| (pool.name_any(), pool)).collect();
+    let outcomes = some_at_once(latest.into_values().map(async |object| {
+        let total = plan.pools.get(&object.name_any()).map(total);
+        let status = object.status.as_ref();
+        let there = status.and_then(|status| status.total_ip_count);
+        if total.is_none() || total == there {
+            return Ok((object, false));
+        }
+        let mut counts = json!({"totalIPCount": total});
+        if status.and_then(|status| status.allocated_ip_count).is_none() {
+            counts["allocatedIPCount"] = json!(0);
+        }
+        // With the version: whoever counted an allocation in between knows better.
+        let patch = json!({"metadata": {"resourceVersion": object.resource_version()}, "status": counts});
+        let (name, params, patch) = (object.name_any(), PatchParams::default(), Patch::Merge(&patch));
+        let counted = writer.write(Kind::Pool, Verb::Status, api.patch_status(&name, &params, &patch)).await;
+        counted.map(|object| (object, true)).map_err(|failure| (object, failure))
+    }))
+    .await;
+    for outcome in outcomes {
+        let object = match outcome {
+            Ok((object, written)) => {
+                applied.writes += usize::from(written);
+                object
+            }
+            Err((object, failure)) => {
+                applied.note(&failure);
+                object
+            }
+        };
+        applied.seen.push(Seen::Pool(Delta::Here(object.name_any(), view::pool(&object))));
+    }
+}
+
+/// How many addresses a pool offers, those excluded left out.
+fn total(target: &PoolTarget) -> i64 {
+    clamped_count(target.spec.offered().count())
+}
+
+fn node_of(change: &Change, world: &World) -> String {
+    match change {
+        Change::Create(target) | Change::Update(target) => target.origin.node.clone(),
+        Change::Delete { name, .. } => match world.pools().get(name).map(|pool| &pool.owner) {
+            Some(Owner::Ours(origin, _)) => origin.node.clone(),
+            Some(Owner::Foreign) | None => String::new(),
+        },
+    }
+}
+
+fn sentence(change: &Change, world: &World) -> String {
+    match change {
+        Change::Create(target) => format!(
+            "pool {} created with {} ({} of NIC {})",
+            target.name, target.spec.ips, target.origin.interface, target.origin.nic
+        ),
+        Change::Update(target) => {
+            let before = world.pools().get(&target.name).and_then(|pool| match &pool.owner {
+                Owner::Ours(_, spec) => Some(spec.offered()),
+                Owner::Foreign => None,
+            });
+            let (before, after) = (before.unwrap_or_default(), target.spec.offered());
+            let (more, less) = (after.difference(&before), before.difference(&after));
+            let part = |sign: &str, set: &model::AddressSet| {
+                if set.is_empty() { String::new() } else { format!(" {sign}{set}") }
+            };
+            format!("pool {} changed:{}{}", target.name, part("+", &more), part("-", &less))
+        }
+        Change::Delete { name, why, .. } => format!("pool {name} deleted: {why}"),
+    }
+}
+
+/// Where Events about a node's pools go: to its Node, which outlives them and which people look at first.
+fn node_reference(plan: &Plan, node: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some(v1::Node::kind(&()).into_owned()),
+        name: Some(node.to_owned()),
+        uid: plan.nodes.get(node).map(|report| report.node_uid.clone()),
+        ..ObjectReference::default()
+    }
+}

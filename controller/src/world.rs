@@ -1,0 +1,244 @@
+//! What the cluster holds, kept from watches: an index with no client in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::view::PoolView;
+use api::{SpiderMultusConfig, SpiderNode};
+use config::NodeSelector;
+use model::{Match, Node, Owner, Pool};
+
+/// One thing that a watch told of objects of kind `T`, keyed by `name` or `namespace/name`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delta<T> {
+    /// A fresh listing begins: what it does not name by its end is gone.
+    Begin,
+    /// The object is there, and this is how it looks.
+    Here(String, T),
+    /// The listing that began is complete.
+    End,
+    /// The object is gone.
+    Gone(String),
+}
+
+/// One thing that a watch told.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "each lives only from the watch to the index")]
+pub enum Seen {
+    /// Of nodes.
+    Node(Delta<NodeFacts>),
+    /// Of pools.
+    Pool(Delta<PoolView>),
+    /// Of attachments.
+    Multus(Delta<SpiderMultusConfig>),
+    /// Of our own nodes.
+    SpiderNode(Delta<SpiderNode>),
+}
+
+/// A node and the labels that select it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// What the plan looks at.
+    pub node: Node,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Objects of one kind.
+#[derive(Debug)]
+struct Shelf<T> {
+    items: BTreeMap<String, T>,
+    /// The keys that the listing under way has named so far.
+    listing: Option<BTreeSet<String>>,
+    /// Whether a listing was ever complete.
+    complete: bool,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self { items: BTreeMap::new(), listing: None, complete: false }
+    }
+}
+
+impl<T> Shelf<T> {
+    /// Takes a delta in and returns whether anything changed that `matters` (before, after).
+    fn take(&mut self, delta: Delta<T>, matters: impl Fn(&T, &T) -> bool) -> bool {
+        match delta {
+            Delta::Begin => {
+                self.listing = Some(BTreeSet::new());
+                false
+            }
+            Delta::Here(key, item) => {
+                if let Some(listing) = &mut self.listing {
+                    listing.insert(key.clone());
+                }
+                let before = self.items.insert(key.clone(), item);
+                let after = self.items.get(&key);
+                before.zip(after).is_none_or(|(before, after)| matters(&before, after))
+            }
+            Delta::End => {
+                let first = !std::mem::replace(&mut self.complete, true);
+                let listed = self.listing.take().unwrap_or_default();
+                let count = self.items.len();
+                self.items.retain(|key, _| listed.contains(key));
+                first || self.items.len() != count
+            }
+            Delta::Gone(key) => self.items.remove(&key).is_some(),
+        }
+    }
+}
+
+/// The index.
+#[derive(Debug, Default)]
+pub struct World {
+    nodes: Shelf<NodeFacts>,
+    pools: Shelf<Pool>,
+    multus: Shelf<SpiderMultusConfig>,
+    spider_nodes: Shelf<SpiderNode>,
+    /// Pools whose allocations the last plan waited for: only there does a changed allocation matter.
+    in_use: BTreeSet<String>,
+}
+
+impl World {
+    /// Takes in what a watch told, and returns whether the plan may differ now.
+    pub fn take(&mut self, seen: Seen) -> bool {
+        match seen {
+            Seen::Node(delta) => self.nodes.take(delta, |before, after| before != after),
+            Seen::Pool(delta) => {
+                let delta = match delta {
+                    Delta::Here(key, view) => Delta::Here(key, view.pool),
+                    Delta::Begin => Delta::Begin,
+                    Delta::End => Delta::End,
+                    Delta::Gone(key) => Delta::Gone(key),
+                };
+                let in_use = &self.in_use;
+                self.pools.take(delta, |before, after| {
+                    (&before.owner, &before.ips, before.terminating)
+                        != (&after.owner, &after.ips, after.terminating)
+                        || (in_use.contains(&after.name) && before.allocated != after.allocated)
+                })
+            }
+            Seen::Multus(delta) => self.multus.take(delta, |before, after| before.spec != after.spec),
+            Seen::SpiderNode(delta) => self.spider_nodes.take(delta, |before, after| {
+                before.status != after.status
+                    || before.metadata.owner_references != after.metadata.owner_references
+            }),
+        }
+    }
+
+    /// Remembers which pools' allocations matter from now on.
+    pub fn wait_for(&mut self, in_use: BTreeSet<String>) {
+        self.in_use = in_use;
+    }
+
+    /// Returns whether every kind was listed whole once: before that nothing may be concluded.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.nodes.complete && self.pools.complete && self.multus.complete && self.spider_nodes.complete
+    }
+
+    /// Returns the nodes, each with the provider that claims it; one that is not selected is claimed by none.
+    pub fn nodes(
+        &self,
+        selector: &NodeSelector,
+        claim: impl Fn(&Node) -> Match,
+    ) -> BTreeMap<String, (Node, Match)> {
+        let matched = |facts: &NodeFacts| {
+            if selector.matches(&facts.labels) {
+                claim(&facts.node)
+            } else {
+                Match::None(format!("nodeSelector {selector} does not select it"))
+            }
+        };
+        let nodes = self.nodes.items.iter();
+        nodes.map(|(name, facts)| (name.clone(), (facts.node.clone(), matched(facts)))).collect()
+    }
+
+    /// Returns whether a node is selected; one that is gone is not.
+    #[must_use]
+    pub fn selects(&self, selector: &NodeSelector, node: &str) -> bool {
+        self.nodes.items.get(node).is_some_and(|facts| selector.matches(&facts.labels))
+    }
+
+    /// Returns all pools by name.
+    #[must_use]
+    pub fn pools(&self) -> &BTreeMap<String, Pool> {
+        &self.pools.items
+    }
+
+    /// Returns an attachment by `namespace/name`.
+    #[must_use]
+    pub fn multus(&self, key: &str) -> Option<&SpiderMultusConfig> {
+        self.multus.items.get(key)
+    }
+
+    /// Returns what we said of a node before.
+    #[must_use]
+    pub fn spider_node(&self, name: &str) -> Option<&SpiderNode> {
+        self.spider_nodes.items.get(name)
+    }
+
+    /// Returns how many pools are ours.
+    #[must_use]
+    pub fn generated(&self) -> usize {
+        self.pools.items.values().filter(|pool| matches!(pool.owner, Owner::Ours(..))).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, labels: &[(&str, &str)]) -> Delta<NodeFacts> {
+        let node = Node { name: name.into(), uid: "u".into(), provider_id: None, addresses: Vec::new() };
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Delta::Here(name.into(), NodeFacts { node, labels })
+    }
+
+    fn names(world: &World) -> Vec<String> {
+        world.nodes(&NodeSelector::default(), |_| Match::None(String::new())).into_keys().collect()
+    }
+
+    #[test]
+    fn a_fresh_listing_drops_what_it_does_not_name_only_at_its_end() {
+        let mut world = World::default();
+        for name in ["a", "b"] {
+            world.take(Seen::Node(node(name, &[])));
+        }
+        world.take(Seen::Node(Delta::Begin));
+        assert!(!world.take(Seen::Node(node("b", &[]))), "nothing changed");
+        assert_eq!(names(&world), ["a", "b"]);
+        assert!(world.take(Seen::Node(Delta::End)));
+        assert_eq!(names(&world), ["b"]);
+    }
+
+    #[test]
+    fn a_heartbeat_does_not_matter() {
+        let mut world = World::default();
+        assert!(world.take(Seen::Node(node("a", &[]))));
+        assert!(!world.take(Seen::Node(node("a", &[]))));
+        assert!(world.take(Seen::Node(node("a", &[("zone", "1")]))));
+    }
+
+    #[test]
+    fn nodes_that_are_not_selected_are_claimed_by_nobody() {
+        let mut world = World::default();
+        world.take(Seen::Node(node("a", &[("pool", "cloud")])));
+        world.take(Seen::Node(node("b", &[])));
+        let claim =
+            |node: &Node| Match::Instance { provider: "p".into(), instance: node.name.as_str().into() };
+        let nodes = world.nodes(&"pool=cloud".parse().unwrap(), claim);
+        assert!(matches!(nodes["a"].1, Match::Instance { .. }));
+        assert!(matches!(&nodes["b"].1, Match::None(why) if why.contains("pool=cloud")));
+    }
+
+    #[test]
+    fn nothing_is_concluded_before_every_kind_was_listed() {
+        let mut world = World::default();
+        world.take(Seen::Node(Delta::End));
+        world.take(Seen::Pool(Delta::End));
+        world.take(Seen::Multus(Delta::End));
+        assert!(!world.is_complete());
+        world.take(Seen::SpiderNode(Delta::End));
+        assert!(world.is_complete());
+    }
+}

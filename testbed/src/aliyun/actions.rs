@@ -127,8 +127,8 @@ fn once(
     Ok(reply)
 }
 
-/// Refuses a change of a NIC that another change still holds, and holds it for the next one.
-fn hold(cloud: &mut Cloud, nic: &str) -> Result<(), Refusal> {
+/// Refuses a change of a NIC that another change still holds.
+fn check_free(cloud: &Cloud, nic: &str) -> Result<(), Refusal> {
     let now = cloud.clock.now();
     if cloud.world().need_nic(nic)?.busy_until.is_some_and(|until| until > now) {
         return Err(Refusal::new(

@@ -18,7 +18,8 @@ use super::sts::Sts;
 use super::throttle::Throttle;
 use super::world::{InstanceType, World};
 
-/// How long things take.
+/// How long things take, by the cloud's clock. While one of the first two is set, every change keeps a copy of the
+/// world: fill a large cloud before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delays {
     /// How long the ECS and VPC listings still show the state before a change.

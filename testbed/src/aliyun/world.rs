@@ -3,6 +3,7 @@
 mod book;
 mod instance;
 mod nic;
+mod spec;
 mod vswitch;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use instance::{Instance, InstanceStatus, InstanceType};
-pub(crate) use nic::Primary;
-pub use nic::{Attachment, Nic, NicKind, NicSpec, NicStatus, TrafficMode};
+pub use nic::{Attachment, Nic, NicKind, NicStatus, TrafficMode};
+pub use spec::NicSpec;
+pub(crate) use spec::Primary;
 pub use vswitch::{VSwitch, Vpc};
 
 use super::refusal::Refusal;

@@ -120,6 +120,24 @@ async fn the_last_page_and_empty_lists_are_written_as_set() {
 }
 
 #[tokio::test]
+async fn mixed_empty_lists_are_drawn_alike_from_one_seed() {
+    let draw = async |start| {
+        let sim = seed().await;
+        sim.edit(|cloud| cloud.style.empty_lists = EmptyLists::Mixed(start));
+        let nics = all_nics(&sim, &[]).await;
+        nics.iter().map(|nic| nic.get("Ipv4PrefixSets").cloned()).collect::<Vec<_>>()
+    };
+    let first = draw(7).await;
+    assert_eq!(first, draw(7).await);
+    let mut others = Vec::new();
+    for start in 8..12 {
+        others.push(draw(start).await);
+    }
+    assert!(others.iter().any(|other| *other != first), "{others:?}");
+    assert!(others.iter().flatten().any(Option::is_none) && others.iter().flatten().any(Option::is_some));
+}
+
+#[tokio::test]
 async fn instances_come_by_a_json_list_of_ids_and_never_by_a_repeat_list() {
     let sim = seed().await;
     let ids = [("InstanceIds", "[\"i-bp1worker\",\"i-gone\"]")];

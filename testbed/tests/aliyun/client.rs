@@ -1,5 +1,6 @@
 //! A small signing client. That its signatures are right is shown by the published vectors and by the vendor's SDK.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,10 +13,15 @@ pub(crate) async fn seed() -> Simulator {
     sim
 }
 
-pub(crate) fn http() -> reqwest::Client {
-    // Another test may have been first.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap()
+/// One client for all tests. Every test has a runtime of its own, so no connection may outlive its call.
+pub(crate) fn http() -> &'static reqwest::Client {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        // Another test may have been first.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        builder.timeout(Duration::from_secs(10)).build().unwrap()
+    });
+    &CLIENT
 }
 
 /// One call, with everything that a test may want wrong.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 use serde_json::{Map, Value, json};
 
-use super::{Ask, Reply, changed, check_steady, hold, once};
+use super::{Ask, Reply, changed, check_free, check_steady, once};
 use crate::aliyun::cloud::Cloud;
 use crate::aliyun::parameters::Parameters;
 use crate::aliyun::refusal::Refusal;
@@ -65,7 +65,7 @@ pub(super) fn assign(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
     once(cloud, ask, |cloud, parameters| {
         let id = parameters.required("NetworkInterfaceId")?;
         let wish = Wish::new(parameters)?;
-        hold(cloud, id)?;
+        check_free(cloud, id)?;
         let world = cloud.world();
         let nic = world.need_nic(id)?;
         check_steady(world, nic)?;
@@ -136,7 +136,7 @@ pub(super) fn unassign(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
         }
         _ => {}
     }
-    hold(cloud, id)?;
+    check_free(cloud, id)?;
     let world = cloud.world();
     let nic = world.need_nic(id)?;
     check_steady(world, nic)?;

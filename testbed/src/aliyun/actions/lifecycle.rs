@@ -1,6 +1,6 @@
 //! `AttachNetworkInterface`, `DetachNetworkInterface`, `DeleteNetworkInterface`: all of them end later.
 
-use super::{Ask, Reply, changed, hold, wrong_state};
+use super::{Ask, Reply, changed, check_free, wrong_state};
 use crate::aliyun::clock::later;
 use crate::aliyun::cloud::Cloud;
 use crate::aliyun::refusal::Refusal;
@@ -9,7 +9,7 @@ use crate::aliyun::world::{Attachment, Instance, NicKind, NicStatus, Outcome};
 pub(super) fn attach(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal> {
     let id = ask.parameters.required("NetworkInterfaceId")?;
     let instance = ask.parameters.required("InstanceId")?;
-    hold(cloud, id)?;
+    check_free(cloud, id)?;
     let world = cloud.world();
     let nic = world.need_nic(id)?;
     if nic.status != NicStatus::Available {
@@ -57,7 +57,7 @@ pub(super) fn attach(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
 pub(super) fn detach(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal> {
     let id = ask.parameters.required("NetworkInterfaceId")?;
     let instance = ask.parameters.required("InstanceId")?;
-    hold(cloud, id)?;
+    check_free(cloud, id)?;
     let world = cloud.world();
     let nic = world.need_nic(id)?;
     if nic.kind == NicKind::Primary {
@@ -81,7 +81,7 @@ pub(super) fn detach(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal>
 
 pub(super) fn delete(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusal> {
     let id = ask.parameters.required("NetworkInterfaceId")?;
-    hold(cloud, id)?;
+    check_free(cloud, id)?;
     let nic = cloud.world().need_nic(id)?;
     if nic.status != NicStatus::Available {
         return Err(wrong_state(nic));

@@ -89,7 +89,7 @@ impl Cloud {
         self.change().remove_instance(id);
     }
 
-    /// Adds a NIC that is on no instance. Returns nothing, since its id is the caller's.
+    /// Adds a NIC that is on no instance.
     ///
     /// # Errors
     /// `InvalidVSwitchId.NotFound`, `InvalidVSwitchId.IpNotEnough`.

@@ -72,10 +72,8 @@ mod tests {
         let read = allocations(Some(text)).unwrap();
         assert_eq!(read.len(), 2);
         let written = allocations_text(&read).unwrap().unwrap();
-        let (before, after): (Value, Value) = (
-            serde_json::from_str(text).unwrap(),
-            serde_json::from_str(&written).unwrap(),
-        );
+        let (before, after): (Value, Value) =
+            (serde_json::from_str(text).unwrap(), serde_json::from_str(&written).unwrap());
         assert_eq!(before, after);
     }
 
@@ -89,12 +87,7 @@ mod tests {
 
     #[test]
     fn a_broken_text_is_an_error_and_not_empty() {
-        for text in [
-            "{",
-            "[]",
-            r#"{"10.0.0.5": 3}"#,
-            r#"{"10.0.0": {"pod": "a/b", "podUid": "u"}}"#,
-        ] {
+        for text in ["{", "[]", r#"{"10.0.0.5": 3}"#, r#"{"10.0.0": {"pod": "a/b", "podUid": "u"}}"#] {
             assert!(allocations(Some(text)).is_err(), "{text}");
         }
     }

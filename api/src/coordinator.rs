@@ -1,4 +1,4 @@
-//! SpiderCoordinator: how the coordinator plugin ties a pod's NICs to its node.
+//! `SpiderCoordinator`: how the coordinator plugin ties a pod's NICs to its node.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use crate::optional_spec::optional_spec;
 use crate::route::Route;
 use crate::rules;
 
-/// How a pod reaches its node, the services and the other NICs' networks. Also a part of SpiderMultusConfig.
+/// How a pod reaches its node, the services and the other NICs' networks. Also a part of `SpiderMultusConfig`.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "spiderpool.spidernet.io",
@@ -29,7 +29,7 @@ pub struct SpiderCoordinatorSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "auto"))]
     pub mode: Option<CoordinatorMode>,
-    /// Where the cluster's pod CIDRs are read from. Required in a SpiderCoordinator.
+    /// Where the cluster's pod CIDRs are read from. Required in a `SpiderCoordinator`.
     #[serde(default, rename = "podCIDRType", skip_serializing_if = "Option::is_none")]
     pub pod_cidr_type: Option<PodCidrType>,
     /// Destinations that pods reach through their node: addresses or CIDRs.
@@ -49,11 +49,7 @@ pub struct SpiderCoordinatorSpec {
     #[schemars(extend("default" = true))]
     pub tune_pod_routes: Option<bool>,
     /// The NIC that carries the pod's default route; empty keeps it on eth0.
-    #[serde(
-        default,
-        rename = "podDefaultRouteNIC",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "podDefaultRouteNIC", skip_serializing_if = "Option::is_none")]
     pub pod_default_route_nic: Option<String>,
     /// The number of the node's routing table for routes to pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,10 +78,7 @@ optional_spec!(SpiderCoordinatorSpec);
 /// How the coordinator ties a pod to its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(
-    missing_docs,
-    reason = "a description at a variant would end up as oneOf in the schema"
-)]
+#[expect(missing_docs, reason = "a description at a variant would end up as oneOf in the schema")]
 pub enum CoordinatorMode {
     Auto,
     Underlay,
@@ -96,10 +89,7 @@ pub enum CoordinatorMode {
 /// Where the cluster's pod CIDRs are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(
-    missing_docs,
-    reason = "a description at a variant would end up as oneOf in the schema"
-)]
+#[expect(missing_docs, reason = "a description at a variant would end up as oneOf in the schema")]
 pub enum PodCidrType {
     Auto,
     Cluster,

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions of every kind, as they are committed and installed.
+//! The `CustomResourceDefinitions` of every kind, as they are committed and installed.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceSubresources, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -17,7 +17,7 @@ use crate::{
 const GENERATED: &str =
     "# Generated from the types in api/ by `cargo run -p api --bin crdgen`. Do not edit.\n";
 
-/// Returns the definitions of the six upstream kinds and of SpiderNode.
+/// Returns the definitions of the six upstream kinds and of `SpiderNode`.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut endpoint = SpiderEndpoint::crd();
@@ -26,11 +26,11 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         version.subresources = Some(CustomResourceSubresources::default());
     }
     [
-        with_root_rules(SpiderIPPool::crd(), rules::spec_stays()),
-        with_root_rules(SpiderSubnet::crd(), rules::spec_stays()),
+        with_root_rules(SpiderIPPool::crd(), &rules::spec_stays()),
+        with_root_rules(SpiderSubnet::crd(), &rules::spec_stays()),
         endpoint,
-        with_root_rules(SpiderReservedIP::crd(), rules::spec_stays()),
-        with_root_rules(SpiderCoordinator::crd(), rules::coordinator_root()),
+        with_root_rules(SpiderReservedIP::crd(), &rules::spec_stays()),
+        with_root_rules(SpiderCoordinator::crd(), &rules::coordinator_root()),
         SpiderMultusConfig::crd(),
         SpiderNode::crd(),
     ]
@@ -56,11 +56,7 @@ pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
 /// Takes away what kube's generator adds and upstream's schemas do not have.
 fn upstream_shape(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd.spec.names.list_kind = Some(format!("{}List", crd.spec.names.kind));
-    let schemas = crd
-        .spec
-        .versions
-        .iter_mut()
-        .filter_map(|version| version.schema.as_mut());
+    let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
     for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
         // kube makes `spec` required; upstream requires nothing at the root.
         schema.required = None;
@@ -70,7 +66,7 @@ fn upstream_shape(mut crd: CustomResourceDefinition) -> CustomResourceDefinition
 }
 
 /// Puts rules at the root, where kube's derive lets only schemas of its own macro have some.
-fn with_root_rules(mut crd: CustomResourceDefinition, rules: Value) -> CustomResourceDefinition {
+fn with_root_rules(mut crd: CustomResourceDefinition, rules: &Value) -> CustomResourceDefinition {
     for schema in root_schemas(&mut crd) {
         schema.x_kubernetes_validations = serde_json::from_value(rules.clone()).ok();
     }
@@ -89,18 +85,10 @@ fn tidy(schema: &mut JSONSchemaProps) {
     if let Some(values) = &mut schema.enum_ {
         values.retain(|JSON(value)| !value.is_null());
     }
-    if schema
-        .x_kubernetes_validations
-        .as_ref()
-        .is_some_and(Vec::is_empty)
-    {
+    if schema.x_kubernetes_validations.as_ref().is_some_and(Vec::is_empty) {
         schema.x_kubernetes_validations = None;
     }
-    for property in schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-    {
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         tidy(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
@@ -120,7 +108,10 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/spiderpool/crds");
         for (name, text) in crd_files().unwrap() {
             let committed = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
-            assert!(committed == text, "{name} is stale: run `cargo run -p api --bin crdgen` and commit the result");
+            assert!(
+                committed == text,
+                "{name} is stale: run `cargo run -p api --bin crdgen` and commit the result"
+            );
         }
     }
 

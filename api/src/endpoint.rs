@@ -1,4 +1,4 @@
-//! SpiderEndpoint: what one pod was given.
+//! `SpiderEndpoint`: what one pod was given.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -22,42 +22,12 @@ use crate::rules;
     derive = "PartialEq",
     derive = "Default",
     doc = "SpiderEndpoint records the addresses of one pod; it has the pod's name.",
-    printcolumn(
-        name = "INTERFACE",
-        type_ = "string",
-        description = "interface",
-        json_path = ".status.current.ips[0].interface"
-    ),
-    printcolumn(
-        name = "IPV4POOL",
-        type_ = "string",
-        description = "ipv4Pool",
-        json_path = ".status.current.ips[0].ipv4Pool"
-    ),
-    printcolumn(
-        name = "IPV4",
-        type_ = "string",
-        description = "ipv4",
-        json_path = ".status.current.ips[0].ipv4"
-    ),
-    printcolumn(
-        name = "IPV6POOL",
-        type_ = "string",
-        description = "ipv6Pool",
-        json_path = ".status.current.ips[0].ipv6Pool"
-    ),
-    printcolumn(
-        name = "IPV6",
-        type_ = "string",
-        description = "ipv6",
-        json_path = ".status.current.ips[0].ipv6"
-    ),
-    printcolumn(
-        name = "NODE",
-        type_ = "string",
-        description = "node",
-        json_path = ".status.current.node"
-    )
+    printcolumn = r#"{"name": "INTERFACE", "type": "string", "description": "interface", "jsonPath": ".status.current.ips[0].interface"}"#,
+    printcolumn = r#"{"name": "IPV4POOL", "type": "string", "description": "ipv4Pool", "jsonPath": ".status.current.ips[0].ipv4Pool"}"#,
+    printcolumn = r#"{"name": "IPV4", "type": "string", "description": "ipv4", "jsonPath": ".status.current.ips[0].ipv4"}"#,
+    printcolumn = r#"{"name": "IPV6POOL", "type": "string", "description": "ipv6Pool", "jsonPath": ".status.current.ips[0].ipv6Pool"}"#,
+    printcolumn = r#"{"name": "IPV6", "type": "string", "description": "ipv6", "jsonPath": ".status.current.ips[0].ipv6"}"#,
+    printcolumn = r#"{"name": "NODE", "type": "string", "description": "node", "jsonPath": ".status.current.node"}"#
 )]
 pub struct SpiderEndpointSpec {}
 

@@ -1,4 +1,6 @@
-//! SpiderIPPool: the addresses that pods may get, and who holds which.
+//! `SpiderIPPool`: the addresses that pods may get, and who holds which.
+
+use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
@@ -23,64 +25,15 @@ use crate::{rules, selector};
     derive = "PartialEq",
     derive = "Default",
     doc = "SpiderIPPool is a set of addresses of one subnet that pods may get.",
-    printcolumn(
-        name = "VERSION",
-        type_ = "string",
-        description = "ipVersion",
-        json_path = ".spec.ipVersion"
-    ),
-    printcolumn(
-        name = "SUBNET",
-        type_ = "string",
-        description = "subnet",
-        json_path = ".spec.subnet"
-    ),
-    printcolumn(
-        name = "ALLOCATED-IP-COUNT",
-        type_ = "integer",
-        description = "allocatedIPCount",
-        json_path = ".status.allocatedIPCount"
-    ),
-    printcolumn(
-        name = "TOTAL-IP-COUNT",
-        type_ = "integer",
-        description = "totalIPCount",
-        json_path = ".status.totalIPCount"
-    ),
-    printcolumn(
-        name = "DEFAULT",
-        type_ = "boolean",
-        description = "default",
-        json_path = ".spec.default"
-    ),
-    printcolumn(
-        name = "DISABLE",
-        type_ = "boolean",
-        description = "disable",
-        json_path = ".spec.disable",
-        priority = 10
-    ),
-    printcolumn(
-        name = "NodeName",
-        type_ = "string",
-        description = "nodeName",
-        json_path = ".spec.nodeName",
-        priority = 10
-    ),
-    printcolumn(
-        name = "MultusName",
-        type_ = "string",
-        description = "multusName",
-        json_path = ".spec.multusName",
-        priority = 10
-    ),
-    printcolumn(
-        name = "APP-NAMESPACE",
-        type_ = "string",
-        description = "AppNamespace",
-        json_path = r".spec.podAffinity.matchLabels['ipam\.spidernet\.io/app\-namespace']",
-        priority = 10
-    )
+    printcolumn = r#"{"name": "VERSION", "type": "string", "description": "ipVersion", "jsonPath": ".spec.ipVersion"}"#,
+    printcolumn = r#"{"name": "SUBNET", "type": "string", "description": "subnet", "jsonPath": ".spec.subnet"}"#,
+    printcolumn = r#"{"name": "ALLOCATED-IP-COUNT", "type": "integer", "description": "allocatedIPCount", "jsonPath": ".status.allocatedIPCount"}"#,
+    printcolumn = r#"{"name": "TOTAL-IP-COUNT", "type": "integer", "description": "totalIPCount", "jsonPath": ".status.totalIPCount"}"#,
+    printcolumn = r#"{"name": "DEFAULT", "type": "boolean", "description": "default", "jsonPath": ".spec.default"}"#,
+    printcolumn = r#"{"name": "DISABLE", "type": "boolean", "description": "disable", "jsonPath": ".spec.disable", "priority": 10}"#,
+    printcolumn = r#"{"name": "NodeName", "type": "string", "description": "nodeName", "jsonPath": ".spec.nodeName", "priority": 10}"#,
+    printcolumn = r#"{"name": "MultusName", "type": "string", "description": "multusName", "jsonPath": ".spec.multusName", "priority": 10}"#,
+    printcolumn = r#"{"name": "APP-NAMESPACE", "type": "string", "description": "AppNamespace", "jsonPath": ".spec.podAffinity.matchLabels['ipam\\.spidernet\\.io/app\\-namespace']", "priority": 10}"#
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
 #[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = rules::address_spec()))]
@@ -128,7 +81,7 @@ pub struct SpiderIPPoolSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "rules::node_names")]
     pub node_name: Vec<String>,
-    /// Only NICs behind these NetworkAttachmentDefinitions: `namespace/name`, or `name` in Spiderpool's namespace.
+    /// Only NICs behind these `NetworkAttachmentDefinitions`: `namespace/name`, or `name` in Spiderpool's namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "rules::multus_names")]
     pub multus_name: Vec<String>,
@@ -164,8 +117,10 @@ pub struct SpiderIPPoolStatus {
 /// The addresses of a pool, as far as its text can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolAddresses {
-    /// `ips` without `excludeIPs`: what pods may get. Overlaps are fine, it is the union.
+    /// `ips` without `excludeIPs` and without the gateway: what pods may get. Overlaps are fine, it is the union.
     pub offered: AddressSet,
+    /// Whether the gateway was among them, which CEL cannot see inside an IPv6 range: to be said in an Event.
+    pub gateway_among_ips: bool,
     /// What in `ips` is no range, a reversed IPv6 range among it: left out of `offered`, to be said in an Event.
     pub unreadable_ips: Vec<RangeError>,
     /// What in `excludeIPs` is no range. Something was meant to be kept from pods and is not known: give nothing out
@@ -179,8 +134,12 @@ impl SpiderIPPoolSpec {
     pub fn addresses(&self) -> PoolAddresses {
         let (ips, unreadable_ips) = AddressSet::parse_lenient(&self.ips);
         let (excluded, unreadable_exclusions) = AddressSet::parse_lenient(&self.exclude_ips);
+        let gateway: AddressSet =
+            self.gateway.iter().filter_map(|text| text.parse::<IpAddr>().ok()).collect();
+        let offered = ips.difference(&excluded);
         PoolAddresses {
-            offered: ips.difference(&excluded),
+            gateway_among_ips: offered.intersects(&gateway),
+            offered: offered.difference(&gateway),
             unreadable_ips,
             unreadable_exclusions,
         }
@@ -198,10 +157,7 @@ mod tests {
             exclude_ips: vec!["10.0.0.3".into()],
             ..SpiderIPPoolSpec::default()
         };
-        assert_eq!(
-            spec.addresses().offered.to_strings(),
-            ["10.0.0.1-10.0.0.2", "10.0.0.4-10.0.0.12"]
-        );
+        assert_eq!(spec.addresses().offered.to_strings(), ["10.0.0.1-10.0.0.2", "10.0.0.4-10.0.0.12"]);
     }
 
     #[test]
@@ -214,9 +170,7 @@ mod tests {
         assert_eq!(addresses.offered.to_strings(), ["2001:db8::20"]);
         assert_eq!(
             addresses.unreadable_ips,
-            [RangeError::Reversed {
-                text: "2001:db8::9-2001:db8::1".into()
-            }]
+            [RangeError::Reversed { text: "2001:db8::9-2001:db8::1".into() }]
         );
     }
 
@@ -228,6 +182,18 @@ mod tests {
             ..SpiderIPPoolSpec::default()
         };
         assert_eq!(spec.addresses().unreadable_exclusions.len(), 1);
+    }
+
+    #[test]
+    fn a_gateway_inside_an_ipv6_range_is_not_offered() {
+        let spec = SpiderIPPoolSpec {
+            ips: vec!["2001:db8::1-2001:db8::9".into()],
+            gateway: Some("2001:db8::5".into()),
+            ..SpiderIPPoolSpec::default()
+        };
+        let addresses = spec.addresses();
+        assert_eq!(addresses.offered.to_strings(), ["2001:db8::1-2001:db8::4", "2001:db8::6-2001:db8::9"]);
+        assert!(addresses.gateway_among_ips);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The labels, annotations and finalizers that our objects carry or that upstream reads.
 
+use std::fmt::Write as _;
+
 use model::Family;
 use sha2::{Digest, Sha256};
 
@@ -46,9 +48,9 @@ pub const FINALIZER: &str = "spiderpool.spidernet.io";
 pub const IPPOOL_CIDR: &str = "ipam.spidernet.io/ippool-cidr";
 /// Upstream's label on a subnet: its CIDR as a [`cidr_value`].
 pub const SUBNET_CIDR: &str = "ipam.spidernet.io/subnet-cidr";
-/// Upstream's annotation on a SpiderMultusConfig: the name of the NetworkAttachmentDefinition, when it is another.
+/// Upstream's annotation on a `SpiderMultusConfig`: the name of the `NetworkAttachmentDefinition`, when it is another.
 pub const MULTUS_CR_NAME: &str = "multus.spidernet.io/cr-name";
-/// Upstream's annotation on a SpiderMultusConfig: the `cniVersion` of the generated configuration.
+/// Upstream's annotation on a `SpiderMultusConfig`: the `cniVersion` of the generated configuration.
 pub const MULTUS_CNI_VERSION: &str = "multus.spidernet.io/cni-version";
 
 /// The longest label value that Kubernetes takes.
@@ -86,11 +88,11 @@ pub fn label_value(text: &str) -> String {
     if text.is_empty() || (fits && text.starts_with(outer) && text.ends_with(outer)) {
         return text.to_owned();
     }
-    let hash: String = Sha256::digest(text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let hash: String = hash.chars().take(HASH_DIGITS).collect();
+    let mut hash = String::new();
+    for byte in Sha256::digest(text).iter().take(HASH_DIGITS / 2) {
+        // Writing into a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
     let kept: String = text
         .chars()
         .map(|c| if inner(c) { c } else { '-' })
@@ -128,10 +130,7 @@ mod tests {
 
     #[test]
     fn long_texts_with_the_same_beginning_get_different_values() {
-        let (a, b) = (
-            format!("{}a", "node.".repeat(40)),
-            format!("{}b", "node.".repeat(40)),
-        );
+        let (a, b) = (format!("{}a", "node.".repeat(40)), format!("{}b", "node.".repeat(40)));
         assert_ne!(label_value(&a), label_value(&b));
         assert!(label_value(&a).starts_with("node.node.") && label_value(&b).len() <= VALUE_MAX);
     }

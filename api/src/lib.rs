@@ -1,4 +1,4 @@
-//! Kubernetes types: the upstream CRDs and SpiderNode, their labels and annotations, and the objects that a plan becomes.
+//! Kubernetes types: the upstream CRDs and `SpiderNode`, their labels and annotations, and the objects that a plan becomes.
 //!
 //! One file a kind. Each spec and status has upstream's JSON shape; what a single object can show to be wrong is refused
 //! by the API server through the CEL rules in [`mod@rules`], and what those cannot afford is found by whoever reads the

@@ -1,4 +1,4 @@
-//! SpiderMultusConfig: one NetworkAttachmentDefinition in a form that can be checked.
+//! `SpiderMultusConfig`: one `NetworkAttachmentDefinition` in a form that can be checked.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use crate::coordinator::SpiderCoordinatorSpec;
 use crate::optional_spec::optional_spec;
 use crate::rules;
 
-/// The CNI configuration behind one NetworkAttachmentDefinition.
+/// The CNI configuration behind one `NetworkAttachmentDefinition`.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "spiderpool.spidernet.io",
@@ -76,10 +76,7 @@ optional_spec!(SpiderMultusConfigSpec);
 /// The kind of the main CNI plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(
-    missing_docs,
-    reason = "a description at a variant would end up as oneOf in the schema"
-)]
+#[expect(missing_docs, reason = "a description at a variant would end up as oneOf in the schema")]
 pub enum CniType {
     Macvlan,
     Ipvlan,
@@ -179,10 +176,7 @@ master_config! {
 /// Where the VLAN of a `vlan` network comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(
-    missing_docs,
-    reason = "a description at a variant would end up as oneOf in the schema"
-)]
+#[expect(missing_docs, reason = "a description at a variant would end up as oneOf in the schema")]
 pub enum VlanMode {
     Manual,
     Auto,
@@ -254,10 +248,7 @@ pub struct IbSriovConfig {
 /// The state of a VF's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(
-    missing_docs,
-    reason = "a description at a variant would end up as oneOf in the schema"
-)]
+#[expect(missing_docs, reason = "a description at a variant would end up as oneOf in the schema")]
 pub enum LinkState {
     Auto,
     Enable,

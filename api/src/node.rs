@@ -1,4 +1,4 @@
-//! SpiderNode: what the sources show of one node's NICs, and whether its pools follow. New here; upstream has no such kind.
+//! `SpiderNode`: what the sources show of one node's NICs, and whether its pools follow. New here; upstream has no such kind.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
@@ -27,33 +27,16 @@ pub const SUFFICIENT_IPS: &str = "SufficientIPs";
     derive = "PartialEq",
     derive = "Default",
     doc = "SpiderNode shows the NICs and addresses of the node of the same name.",
-    printcolumn(name = "PROVIDER", type_ = "string", json_path = ".status.provider"),
-    printcolumn(name = "INSTANCE", type_ = "string", json_path = ".status.instance"),
-    printcolumn(name = "NICS", type_ = "integer", json_path = ".status.nicCount"),
-    printcolumn(name = "IPV4", type_ = "integer", json_path = ".status.ipv4Count"),
-    printcolumn(name = "IPV6", type_ = "integer", json_path = ".status.ipv6Count"),
-    printcolumn(
-        name = "DISCOVERED",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Discovered")].status"#
-    ),
-    printcolumn(
-        name = "SYNCED",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Synced")].status"#
-    ),
-    printcolumn(
-        name = "SUFFICIENT",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="SufficientIPs")].status"#
-    ),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "MESSAGE",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Synced")].message"#,
-        priority = 10
-    )
+    printcolumn = r#"{"name": "PROVIDER", "type": "string", "jsonPath": ".status.provider"}"#,
+    printcolumn = r#"{"name": "INSTANCE", "type": "string", "jsonPath": ".status.instance"}"#,
+    printcolumn = r#"{"name": "NICS", "type": "integer", "jsonPath": ".status.nicCount"}"#,
+    printcolumn = r#"{"name": "IPV4", "type": "integer", "jsonPath": ".status.ipv4Count"}"#,
+    printcolumn = r#"{"name": "IPV6", "type": "integer", "jsonPath": ".status.ipv6Count"}"#,
+    printcolumn = r#"{"name": "DISCOVERED", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Discovered\")].status"}"#,
+    printcolumn = r#"{"name": "SYNCED", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Synced\")].status"}"#,
+    printcolumn = r#"{"name": "SUFFICIENT", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"SufficientIPs\")].status"}"#,
+    printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "MESSAGE", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Synced\")].message", "priority": 10}"#
 )]
 #[serde(remote = "Self")]
 pub struct SpiderNodeSpec {}
@@ -154,7 +137,7 @@ pub struct NodeNic {
     /// The gateway of the IPv6 subnet.
     #[serde(default, rename = "ipv6Gateway", skip_serializing_if = "Option::is_none")]
     pub ipv6_gateway: Option<String>,
-    /// The NetworkAttachmentDefinition that stands on it.
+    /// The `NetworkAttachmentDefinition` that stands on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multus_name: Option<String>,
     /// The pools made of its addresses.

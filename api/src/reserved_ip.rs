@@ -1,4 +1,4 @@
-//! SpiderReservedIP: addresses that no pod may get, from whatever pool.
+//! `SpiderReservedIP`: addresses that no pod may get, from whatever pool.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -19,12 +19,7 @@ use crate::rules;
     derive = "PartialEq",
     derive = "Default",
     doc = "SpiderReservedIP is a set of addresses that no pod may get.",
-    printcolumn(
-        name = "VERSION",
-        type_ = "string",
-        description = "ipVersion",
-        json_path = ".spec.ipVersion"
-    )
+    printcolumn = r#"{"name": "VERSION", "type": "string", "description": "ipVersion", "jsonPath": ".spec.ipVersion"}"#
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
 #[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = rules::reserved_spec()))]

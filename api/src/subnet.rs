@@ -1,4 +1,4 @@
-//! SpiderSubnet: the addresses from which pools of one CIDR are cut.
+//! `SpiderSubnet`: the addresses from which pools of one CIDR are cut.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -21,30 +21,10 @@ use crate::rules;
     derive = "PartialEq",
     derive = "Default",
     doc = "SpiderSubnet is a set of addresses from which pools of the same subnet are cut.",
-    printcolumn(
-        name = "VERSION",
-        type_ = "string",
-        description = "ipVersion",
-        json_path = ".spec.ipVersion"
-    ),
-    printcolumn(
-        name = "SUBNET",
-        type_ = "string",
-        description = "subnet",
-        json_path = ".spec.subnet"
-    ),
-    printcolumn(
-        name = "ALLOCATED-IP-COUNT",
-        type_ = "integer",
-        description = "allocatedIPCount",
-        json_path = ".status.allocatedIPCount"
-    ),
-    printcolumn(
-        name = "TOTAL-IP-COUNT",
-        type_ = "integer",
-        description = "totalIPCount",
-        json_path = ".status.totalIPCount"
-    )
+    printcolumn = r#"{"name": "VERSION", "type": "string", "description": "ipVersion", "jsonPath": ".spec.ipVersion"}"#,
+    printcolumn = r#"{"name": "SUBNET", "type": "string", "description": "subnet", "jsonPath": ".spec.subnet"}"#,
+    printcolumn = r#"{"name": "ALLOCATED-IP-COUNT", "type": "integer", "description": "allocatedIPCount", "jsonPath": ".status.allocatedIPCount"}"#,
+    printcolumn = r#"{"name": "TOTAL-IP-COUNT", "type": "integer", "description": "totalIPCount", "jsonPath": ".status.totalIPCount"}"#
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
 #[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = rules::address_spec()))]
@@ -81,11 +61,7 @@ optional_spec!(SpiderSubnetSpec);
 #[serde(rename_all = "camelCase")]
 pub struct SpiderSubnetStatus {
     /// A JSON document in a string: pool name to its ranges.
-    #[serde(
-        default,
-        rename = "controlledIPPools",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, rename = "controlledIPPools", skip_serializing_if = "Option::is_none")]
     pub controlled_ip_pools: Option<String>,
     /// How many addresses the subnet offers in all, clamped like a pool's.
     #[serde(default, rename = "totalIPCount", skip_serializing_if = "Option::is_none")]

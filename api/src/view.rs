@@ -75,7 +75,9 @@ fn ours(object: &SpiderIPPool, ips: &AddressSet, excluded: &AddressSet) -> Optio
         return None;
     }
     let notes: &BTreeMap<String, String> = object.annotations();
-    let denied = notes.get(labels::DENIED).map(|text| AddressSet::parse_lenient(&text.split(',').collect::<Vec<_>>()).0);
+    let denied = notes
+        .get(labels::DENIED)
+        .map(|text| AddressSet::parse_lenient(&text.split(',').collect::<Vec<_>>()).0);
     let subnet: IpNet = object.spec.subnet.parse().ok()?;
     let origin = Origin {
         provider: notes.get(labels::PROVIDER_NAME)?.as_str().into(),

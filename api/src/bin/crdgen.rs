@@ -1,4 +1,4 @@
-//! Writes the CustomResourceDefinitions into a folder of the chart; with `--check`, says whether they are up to date.
+//! Writes the `CustomResourceDefinitions` into a folder of the chart; with `--check`, says whether they are up to date.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -59,8 +59,6 @@ fn run(mode: &Mode, folder: &Path) -> Result<(), String> {
     if stale.is_empty() {
         Ok(())
     } else {
-        Err(format!(
-            "{stale}run `cargo run -p api --bin crdgen` and commit the result"
-        ))
+        Err(format!("{stale}run `cargo run -p api --bin crdgen` and commit the result"))
     }
 }

@@ -3,7 +3,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::{rule, rule_at};
+use super::{on_change, rule, rule_at};
 
 /// The most items of a list of ranges; what the API server's cost limit affords for the rules over them.
 const MAX_RANGES: u64 = 4096;
@@ -18,14 +18,14 @@ fn number(parts: &str, from: usize) -> String {
     format!("(({}*256+{})*256+{})*256+{}", part(0), part(1), part(2), part(3))
 }
 
-/// A list of ranges: each item is checked by itself, duplicates are refused by the set.
+/// A list of ranges, checked item by item; duplicates are refused by the set.
 ///
 /// A set and not an atomic list because only so are duplicates refused at this length. The price: with server-side
 /// apply, an item that another manager added stays; whoever owns the list replaces the object instead.
 pub(crate) fn ranges(_: &mut SchemaGenerator) -> Schema {
     let order = format!(
-        "self.contains(':') || !self.split('-', 2).all(a, isIP(a)) || \
-         [self.replace('-', '.').split('.', 8)].all(p, size(p) != 8 || {} <= {})",
+        "r.contains(':') || !r.split('-', 2).all(a, isIP(a)) || \
+         [r.replace('-', '.').split('.', 8)].all(p, size(p) != 8 || {} <= {})",
         number("p", 0),
         number("p", 4)
     );
@@ -33,22 +33,26 @@ pub(crate) fn ranges(_: &mut SchemaGenerator) -> Schema {
         "type": "array",
         "maxItems": MAX_RANGES,
         "x-kubernetes-list-type": "set",
-        "items": {
-            "type": "string",
-            "maxLength": MAX_RANGE,
-            "x-kubernetes-validations": [
-                rule("self.split('-', 2).all(a, isIP(a))", "is no IP address and no range first-last such as 192.0.2.10-192.0.2.19"),
-                rule(
-                    "!self.contains(':') || self.split('-', 2).all(a, a.contains(':'))",
-                    "mixes IPv4 and IPv6 in one range"
-                ),
-                rule(order, "ends before it begins: write the lower address first"),
-            ]
-        }
+        "items": {"type": "string", "maxLength": MAX_RANGE},
+        "x-kubernetes-validations": [
+            every("r.split('-', 2).all(a, isIP(a))", "is no IP address and no range first-last such as 192.0.2.10-192.0.2.19"),
+            every("!r.contains(':') || r.split('-', 2).all(a, a.contains(':'))", "mixes IPv4 and IPv6 in one range"),
+            every(&order, "ends before it begins: write the lower address first"),
+        ]
     })
 }
 
-/// The subnet of a pool or a SpiderSubnet.
+/// A rule that every item `r` of the list keeps; the message quotes the first that does not.
+fn every(rule: &str, reason: &str) -> Value {
+    json!({
+        "rule": on_change(&format!("self.all(r, {rule})")),
+        "message": format!("an item {reason}"),
+        "messageExpression": format!("'\"' + self.filter(r, !({rule}))[0] + '\" {reason}'"),
+        "optionalOldSelf": true,
+    })
+}
+
+/// The subnet of a pool or a `SpiderSubnet`.
 pub(crate) fn subnet(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
@@ -64,7 +68,7 @@ pub(crate) fn subnet(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The family of a pool, a SpiderSubnet or a SpiderReservedIP.
+/// The family of a pool, a `SpiderSubnet` or a `SpiderReservedIP`.
 pub(crate) fn ip_version(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "integer",
@@ -74,7 +78,7 @@ pub(crate) fn ip_version(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The gateway of a pool or a SpiderSubnet.
+/// The gateway of a pool or a `SpiderSubnet`.
 pub(crate) fn gateway(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
@@ -83,7 +87,7 @@ pub(crate) fn gateway(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The routes of a pool or a SpiderSubnet.
+/// The routes of a pool or a `SpiderSubnet`.
 pub(crate) fn routes(generator: &mut SchemaGenerator) -> Schema {
     let mut item = generator.subschema_for::<crate::Route>();
     item.insert(
@@ -112,14 +116,15 @@ pub(crate) fn routes(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The rules over a pool's or SpiderSubnet's fields together.
+/// The rules over a pool's or `SpiderSubnet`'s fields together.
 pub(crate) fn address_spec() -> Value {
     let inside = |field: &str| {
         json!({
-            "rule": format!(
+            "rule": on_change(&format!(
                 "!has(self.{field}) || !isCIDR(self.subnet) || \
                  self.{field}.all(r, r.split('-', 2).all(a, !isIP(a) || cidr(self.subnet).containsIP(a)))"
-            ),
+            )),
+            "optionalOldSelf": true,
             "message": format!("{field} has an item outside subnet, or of the other family"),
             "messageExpression": format!(
                 "'{field} has an item outside subnet ' + self.subnet + ': ' + \
@@ -136,10 +141,17 @@ pub(crate) fn address_spec() -> Value {
         number("p", 0),
         number("p", 4)
     );
-    let gateway_number = format!(
-        "[self.gateway.split('.', 4)].map(g, size(g) == 4 ? {} : -1)",
-        number("g", 0)
+    let gateway_number =
+        format!("[self.gateway.split('.', 4)].map(g, size(g) == 4 ? {} : -1)", number("g", 0));
+    let mut gateway_is_free = rule_at(
+        ".gateway",
+        on_change(&format!(
+            "!has(self.gateway) || !isIP(self.gateway) || !has(self.ips) || {gateway_number}.all(n, \
+             !self.ips.exists(r, {holds}) || (has(self.excludeIPs) && self.excludeIPs.exists(r, {holds})))"
+        )),
+        "gateway is among ips: a pod would get the gateway's address; exclude it",
     );
+    gateway_is_free["optionalOldSelf"] = true.into();
     json!([
         rule_at(
             ".ipVersion",
@@ -158,13 +170,7 @@ pub(crate) fn address_spec() -> Value {
             "!has(self.gateway) || !isIP(self.gateway) || !isCIDR(self.subnet) || ip(self.gateway).family() != cidr(self.subnet).ip().family() || cidr(self.subnet).containsIP(self.gateway)",
             "gateway is outside subnet"
         ),
-        rule_at(
-            ".gateway",
-            format!(
-                "!has(self.gateway) || !isIP(self.gateway) || !has(self.ips) || {gateway_number}.all(n, !self.ips.exists(r, {holds}) || (has(self.excludeIPs) && self.excludeIPs.exists(r, {holds})))"
-            ),
-            "gateway is among ips: a pod would get the gateway's address; exclude it"
-        ),
+        gateway_is_free,
         rule_at(
             ".routes",
             "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(r, !isIP(r.gw) || cidr(self.subnet).containsIP(r.gw))",
@@ -173,7 +179,7 @@ pub(crate) fn address_spec() -> Value {
     ])
 }
 
-/// The rules over a SpiderReservedIP's fields together.
+/// The rules over a `SpiderReservedIP`'s fields together.
 pub(crate) fn reserved_spec() -> Value {
     json!([
         rule_at(
@@ -199,7 +205,7 @@ pub(crate) fn node_names(_: &mut SchemaGenerator) -> Schema {
     list_of_names(8192, "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 253, "is no name of a node")
 }
 
-/// Names of NetworkAttachmentDefinitions.
+/// Names of `NetworkAttachmentDefinitions`.
 pub(crate) fn multus_names(_: &mut SchemaGenerator) -> Schema {
     list_of_names(
         1024,
@@ -223,12 +229,18 @@ fn list_of_names(most: u64, pattern: &str, longest: u64, message: &str) -> Schem
 
 /// An endpoint's IPv4 address; the empty text is none.
 pub(crate) fn ipv4_cidr(_: &mut SchemaGenerator) -> Schema {
-    family_cidr("self == '' || (isCIDR(self) && cidr(self).ip().family() == 4)", "ipv4 is no IPv4 address in CIDR form")
+    family_cidr(
+        "self == '' || (isCIDR(self) && cidr(self).ip().family() == 4)",
+        "ipv4 is no IPv4 address in CIDR form",
+    )
 }
 
 /// An endpoint's IPv6 address; the empty text is none.
 pub(crate) fn ipv6_cidr(_: &mut SchemaGenerator) -> Schema {
-    family_cidr("self == '' || (isCIDR(self) && cidr(self).ip().family() == 6)", "ipv6 is no IPv6 address in CIDR form")
+    family_cidr(
+        "self == '' || (isCIDR(self) && cidr(self).ip().family() == 6)",
+        "ipv6 is no IPv6 address in CIDR form",
+    )
 }
 
 fn family_cidr(check: &str, message: &str) -> Schema {

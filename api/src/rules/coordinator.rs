@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{rule, rule_at};
 
-/// The rules of a SpiderCoordinator; the same settings inside a SpiderMultusConfig may leave the type out.
+/// The rules of a `SpiderCoordinator`; the same settings inside a `SpiderMultusConfig` may leave the type out.
 pub(crate) fn coordinator_root() -> Value {
     json!([rule_at(
         ".spec",

@@ -1,4 +1,4 @@
-//! Rules on the blocks of a SpiderMultusConfig.
+//! Rules on the blocks of a `SpiderMultusConfig`.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};

@@ -57,7 +57,9 @@ fn kubectl_prints_the_columns_of_upstream() {
     let cluster = cluster();
     for (short_name, manifest, narrow, wide) in KINDS {
         let name = testbed::unique("columns");
-        cluster.kubectl_with(&["create", "-f", "-"], &format!("---\n{}", manifest.replace("NAME", &name))).unwrap();
+        cluster
+            .kubectl_with(&["create", "-f", "-"], &format!("---\n{}", manifest.replace("NAME", &name)))
+            .unwrap();
         let headers = [vec!["get", short_name, &name], vec!["get", short_name, &name, "-o", "wide"]]
             .map(|args| words(cluster.kubectl(&args).unwrap().lines().next().unwrap_or_default()));
         cluster.kubectl(&["delete", short_name, &name, "--wait=false"]).unwrap();

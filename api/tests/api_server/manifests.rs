@@ -61,12 +61,18 @@ fn every_manifest_is_accepted_as_written_and_read_back_equal() {
         let mut seen = 0;
         for mut manifest in MANIFESTS.iter().flat_map(|text| documents(text)) {
             // A name of its own: other tests may use the same manifest.
-            manifest["metadata"]["name"] = testbed::unique(manifest["metadata"]["name"].as_str().unwrap()).into();
+            manifest["metadata"]["name"] =
+                testbed::unique(manifest["metadata"]["name"].as_str().unwrap()).into();
             server.create(Intent::Write, &manifest).await.unwrap();
             let read = server.get(&manifest).await;
             server.delete(&manifest).await;
             let kind = manifest["kind"].as_str().unwrap();
-            assert_eq!(read["spec"], defaulted(kind, manifest["spec"].clone()), "{}", manifest["metadata"]["name"]);
+            assert_eq!(
+                read["spec"],
+                defaulted(kind, manifest["spec"].clone()),
+                "{}",
+                manifest["metadata"]["name"]
+            );
             assert_eq!(read.get("status"), None);
             seen += 1;
         }
@@ -79,8 +85,12 @@ fn a_manifest_reads_into_the_types_and_back_without_loss() {
     for manifest in MANIFESTS.iter().flat_map(|text| documents(text)) {
         let spec = manifest["spec"].clone();
         let again = match manifest["kind"].as_str().unwrap() {
-            "SpiderIPPool" => serde_json::to_value(serde_json::from_value::<api::SpiderIPPool>(manifest).unwrap().spec),
-            _ => serde_json::to_value(serde_json::from_value::<api::SpiderMultusConfig>(manifest).unwrap().spec),
+            "SpiderIPPool" => {
+                serde_json::to_value(serde_json::from_value::<api::SpiderIPPool>(manifest).unwrap().spec)
+            }
+            _ => serde_json::to_value(
+                serde_json::from_value::<api::SpiderMultusConfig>(manifest).unwrap().spec,
+            ),
         };
         assert_eq!(again.unwrap(), spec);
     }
@@ -92,7 +102,10 @@ fn the_published_pool_with_a_gateway_outside_its_subnet_is_refused() {
     with_server(async |server| {
         let pool = documents(include_str!("../manifests/submariner-pool.yaml")).remove(0);
         let message = server.create(Intent::Ask, &pool).await.unwrap_err();
-        assert!(message.contains("spec.gateway") && message.contains("gateway is outside subnet"), "{message}");
+        assert!(
+            message.contains("spec.gateway") && message.contains("gateway is outside subnet"),
+            "{message}"
+        );
     });
 }
 
@@ -111,10 +124,14 @@ fn applying_a_manifest_twice_changes_nothing() {
 fn a_terminating_pool_can_lose_its_finalizer() {
     let cluster = cluster();
     let name = testbed::unique("terminating");
-    let manifest = include_str!("../manifests/operator-pool.yaml")
-        .replace("  name: custom-ipv4-ippool", &format!("  name: {name}\n  finalizers: [{}]", api::labels::FINALIZER));
+    let manifest = include_str!("../manifests/operator-pool.yaml").replace(
+        "  name: custom-ipv4-ippool",
+        &format!("  name: {name}\n  finalizers: [{}]", api::labels::FINALIZER),
+    );
     cluster.kubectl_with(&["create", "-f", "-"], &manifest).unwrap();
     cluster.kubectl(&["delete", "sp", &name, "--wait=false"]).unwrap();
-    cluster.kubectl(&["patch", "sp", &name, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]).unwrap();
+    cluster
+        .kubectl(&["patch", "sp", &name, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#])
+        .unwrap();
     cluster.kubectl(&["wait", "--for=delete", "sp", &name, "--timeout=10s"]).unwrap();
 }

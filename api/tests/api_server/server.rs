@@ -39,7 +39,8 @@ impl Server {
     /// Creates an object; the error is the API server's message.
     pub(crate) async fn create(&self, intent: Intent, object: &Value) -> Result<Value, String> {
         let body = serde_json::to_vec(object).unwrap();
-        let mut request = Request::new(collection(object)).create(&kube::api::PostParams::default(), body).unwrap();
+        let mut request =
+            Request::new(collection(object)).create(&kube::api::PostParams::default(), body).unwrap();
         *request.uri_mut() = strict(request.uri().path(), intent).parse().unwrap();
         self.client.request(request).await.map_err(message)
     }
@@ -75,7 +76,8 @@ impl Server {
 
 /// An object of one of our kinds, in the namespace `default` where the kind has one.
 pub(crate) fn object(kind: &str, name: &str) -> Value {
-    let mut object = json!({"apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": kind, "metadata": {"name": name}});
+    let mut object =
+        json!({"apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": kind, "metadata": {"name": name}});
     if ["SpiderEndpoint", "SpiderMultusConfig"].contains(&kind) {
         object["metadata"]["namespace"] = "default".into();
     }

@@ -16,7 +16,9 @@ const RANGES: u32 = 4096;
 /// Disjoint IPv4 ranges that do not touch.
 fn ipv4_ranges() -> Vec<String> {
     let base = u32::from(Ipv4Addr::new(10, 100, 100, 100));
-    (0..RANGES).map(|n| format!("{}-{}", Ipv4Addr::from(base + 16 * n), Ipv4Addr::from(base + 16 * n + 7))).collect()
+    (0..RANGES)
+        .map(|n| format!("{}-{}", Ipv4Addr::from(base + 16 * n), Ipv4Addr::from(base + 16 * n + 7)))
+        .collect()
 }
 
 #[test]
@@ -47,7 +49,9 @@ fn an_ipv6_pool_of_4096_ranges_in_their_longest_form_is_accepted() {
     with_server(async |server| {
         let ranges: Vec<String> = (0..RANGES)
             .map(|n| {
-                format!("fd00:1111:2222:3333:4444:5555:{n:04x}:0000-fd00:1111:2222:3333:4444:5555:{n:04x}:00ff")
+                format!(
+                    "fd00:1111:2222:3333:4444:5555:{n:04x}:0000-fd00:1111:2222:3333:4444:5555:{n:04x}:00ff"
+                )
             })
             .collect();
         let mut pool = object("SpiderIPPool", &testbed::unique("size"));

@@ -64,7 +64,8 @@ async fn judge(server: &Server, kind: &str, case: &Map<String, Value>) -> Result
         (Some(_), Ok(_)) => Err("accepted".to_owned()),
         (Some(fragments), Err(message)) => {
             let fragments = fragments.as_array().ok_or("refused is no list")?;
-            let missing = fragments.iter().filter_map(Value::as_str).find(|fragment| !message.contains(fragment));
+            let missing =
+                fragments.iter().filter_map(Value::as_str).find(|fragment| !message.contains(fragment));
             missing.map_or(Ok(()), |fragment| Err(format!("no {fragment:?} in: {message}")))
         }
     }

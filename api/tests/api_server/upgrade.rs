@@ -59,9 +59,11 @@ fn a_bad_pool_of_an_older_release_still_takes_status_and_loses_its_finalizer() {
     // The new schema is in force when it refuses a second pool like the first.
     let mut second = bad.clone();
     second["metadata"] = json!({"name": "second"});
-    let refusal = retry(|| match cluster.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &second.to_string()) {
-        Ok(accepted) => Err(accepted),
-        Err(refused) => Ok(refused.to_string()),
+    let refusal = retry(|| {
+        match cluster.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &second.to_string()) {
+            Ok(accepted) => Err(accepted),
+            Err(refused) => Ok(refused.to_string()),
+        }
     });
     assert!(refusal.contains("gateway") && refusal.contains("Duplicate value"), "{refusal}");
 

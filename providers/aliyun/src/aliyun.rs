@@ -444,7 +444,8 @@ impl<'a> Pages<'a> {
         self.barren = if held > self.held { 0 } else { self.barren + 1 };
         self.held = held;
         if self.barren > MOST_BARREN_PAGES {
-            let reason = format!("{MOST_BARREN_PAGES} pages brought nothing new, so the listing would never end");
+            let reason =
+                format!("{MOST_BARREN_PAGES} pages brought nothing new, so the listing would never end");
             return Err(self.error(&reason));
         }
         if !self.seen.insert(token.clone()) {

@@ -1,5 +1,7 @@
 //! What the provider makes of replies that are wrong, late, cut or never end.
 
+#![expect(clippy::unwrap_used, reason = "a test's own functions may fail it")]
+
 #[path = "bad_replies/script.rs"]
 mod script;
 
@@ -181,20 +183,15 @@ async fn pages_without_end_meet_the_deadline() {
     let mut settings = cloud.settings();
     settings.timeouts.reading = Duration::from_millis(700);
     let begun = Instant::now();
-    let error = Aliyun::with_environment(settings, &key())
-        .unwrap()
-        .list()
-        .await
-        .unwrap_err();
+    let error = Aliyun::with_environment(settings, &key()).unwrap().list().await.unwrap_err();
     assert!(matches!(error.class, Class::Transient | Class::Throttled), "{error:?}");
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]
 async fn a_failure_on_a_later_page_fails_the_whole() {
-    let (error, _) = failing(|asked| match asked.has("NextToken") {
-        false => nics(&[nic(1, "i-a")], "t1"),
-        true => refuse(403, "Forbidden.RAM", "no"),
+    let (error, _) = failing(|asked| {
+        if asked.has("NextToken") { refuse(403, "Forbidden.RAM", "no") } else { nics(&[nic(1, "i-a")], "t1") }
     })
     .await;
     assert_eq!(error.class, Class::Denied);
@@ -382,7 +379,7 @@ async fn the_observer_is_told_of_every_attempt() {
     let seen: Arc<Mutex<Vec<(String, Outcome)>>> = Arc::default();
     let log = Arc::clone(&seen);
     let provider = cloud.provider().with_observer(Arc::new(move |action, outcome, _| {
-        log.lock().unwrap().push((action.to_owned(), outcome))
+        log.lock().unwrap().push((action.to_owned(), outcome));
     }));
     provider.list().await.unwrap();
     let expected = [
@@ -436,4 +433,86 @@ async fn nothing_secret_is_in_the_debug_form() {
     for secret in [KEY_ID, KEY_SECRET, TOKEN] {
         assert!(!text.contains(secret), "{text}");
     }
+}
+
+#[tokio::test]
+async fn the_oidc_token_is_in_the_body_only_and_no_signature_is_sent() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "oidc.token/1\n").unwrap();
+    let cloud = Cloud::start(sound(|asked| {
+        let ends = jiff::Timestamp::now() + Duration::from_hours(1);
+        (asked.action == "AssumeRoleWithOIDC").then(|| {
+            ok(json!({"Credentials": {
+                "AccessKeyId": "STS.EXAMPLE", "AccessKeySecret": KEY_SECRET, "SecurityToken": TOKEN,
+                "Expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            }}))
+        })
+    }))
+    .await;
+    let environment = [
+        ("ALIBABA_CLOUD_ROLE_ARN", "acs:ram::1:role/r"),
+        ("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "acs:ram::1:oidc-provider/p"),
+        ("ALIBABA_CLOUD_OIDC_TOKEN_FILE", file.path().to_str().unwrap()),
+        ("ALIBABA_CLOUD_ROLE_SESSION_NAME", "session-1"),
+    ]
+    .into_iter()
+    .collect();
+    let provider = Aliyun::with_environment(cloud.settings(), &environment).unwrap();
+    provider.list().await.unwrap();
+    let asked = cloud.asked();
+    let exchange = &asked[0];
+    assert!(exchange.has("Format=JSON") && exchange.has("Version=2015-04-01") && !exchange.has("token"));
+    assert!(exchange.body.contains("OIDCToken=oidc.token%2F1&"), "{}", exchange.body);
+    assert!(exchange.body.contains("RoleSessionName=session-1"), "{}", exchange.body);
+    assert!(!exchange.headers.contains_key("authorization"));
+    let call = &asked[1].headers;
+    assert_eq!(
+        (call["x-acs-security-token"].as_str(), call["x-acs-accesskey-id"].as_str()),
+        (TOKEN, "STS.EXAMPLE")
+    );
+    assert!(call["authorization"].contains(";x-acs-security-token;"), "{}", call["authorization"]);
+    assert!(!format!("{provider:?}").contains(TOKEN));
+}
+
+#[tokio::test]
+async fn a_refused_metadata_token_is_replaced_once() {
+    let cloud = Cloud::start(sound(|asked| match asked.action.as_str() {
+        "/latest/api/token" => Some(text(200, &format!("token-{}", asked.earlier))),
+        "/latest/meta-data/region-id" if asked.headers["x-aliyun-ecs-metadata-token"] == "token-1" => {
+            Some(text(200, "cn-hangzhou"))
+        }
+        "/latest/meta-data/region-id" => Some(text(401, "<html/>")),
+        _ => None,
+    }))
+    .await;
+    let mut settings = cloud.settings();
+    settings.region = None;
+    Aliyun::with_environment(settings.clone(), &key()).unwrap().prepare().await.unwrap();
+    assert_eq!(cloud.count("/latest/api/token"), 2);
+    let put = cloud.asked().into_iter().find(|asked| asked.method == "PUT").unwrap();
+    assert_eq!(put.headers["x-aliyun-ecs-metadata-token-ttl-seconds"], "21600");
+    // From here on no token is the right one.
+    let error = Aliyun::with_environment(settings, &key()).unwrap().prepare().await.unwrap_err();
+    assert_eq!((error.class, cloud.count("/latest/api/token")), (Class::Denied, 4));
+}
+
+#[tokio::test]
+async fn a_metadata_service_in_trouble_is_asked_again_and_never_without_protection() {
+    let cloud =
+        Cloud::start(sound(|asked| (asked.action == "/latest/api/token").then(|| text(500, "")))).await;
+    let mut settings = cloud.settings();
+    settings.region = None;
+    let error = Aliyun::with_environment(settings, &key()).unwrap().prepare().await.unwrap_err();
+    assert_eq!((error.class, cloud.count("/latest/api/token")), (Class::Transient, 3));
+    assert_eq!(cloud.count("/latest/meta-data/region-id"), 0);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_right_are_refused_without_a_call() {
+    let cloud = Cloud::start(|_| Reply::Silence).await;
+    let mut settings = cloud.settings();
+    settings.region = Some("evil.example/".to_owned());
+    let error = Aliyun::with_environment(settings, &key()).unwrap_err();
+    assert!(error.class == Class::Invalid && error.message.contains("evil.example"), "{error}");
+    assert_eq!(cloud.asked().len(), 0);
 }

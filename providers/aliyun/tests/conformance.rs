@@ -1,5 +1,7 @@
 //! The contract of every provider, checked on this one over the simulated cloud.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions may fail it")]
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -119,8 +121,8 @@ fn settings(name: &ProviderName, simulator: &Simulator) -> Settings {
     settings.endpoints.vpc = endpoint(&simulator.endpoints().vpc);
     settings.endpoints.sts = endpoint(&simulator.endpoints().sts);
     settings.endpoints.metadata = endpoint(&simulator.endpoints().metadata);
-    settings.timeouts.call = Duration::from_secs(3);
-    settings.timeouts.reading = Duration::from_secs(10);
+    settings.timeouts.call = Duration::from_secs(2);
+    settings.timeouts.reading = Duration::from_secs(6);
     // A minute's rest after each throttle would make the suite wait for it.
     settings.limits.window = Duration::from_millis(100);
     settings

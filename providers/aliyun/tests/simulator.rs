@@ -1,5 +1,7 @@
 //! The provider against the simulated cloud, which verifies every signature.
 
+#![expect(clippy::unwrap_used, reason = "a test's own functions may fail it")]
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -7,7 +9,9 @@ use std::time::{Duration, Instant};
 use model::{InstanceId, Inventory, Nic, NicUse};
 use providers::{Class, Error, Provider};
 use providers_aliyun::{Aliyun, Environment, Settings};
-use testbed::aliyun::{EmptyLists, Fault, KEY, LastToken, Mode, NicStatus, Role, SECRET, Simulator, Topology, When};
+use testbed::aliyun::{
+    EmptyLists, Fault, KEY, LastToken, Mode, NicStatus, Role, SECRET, Simulator, Topology, When,
+};
 
 const NICS: &str = "DescribeNetworkInterfaces";
 const ROLE_ARN: &str = "acs:ram::1234567890123456:role/cni";
@@ -28,7 +32,8 @@ fn settings(simulator: &Simulator) -> Settings {
     let endpoint = |text: &str| Some(text.parse().unwrap());
     let mut settings = Settings::new("hz".into());
     settings.region = Some("cn-hangzhou".to_owned());
-    settings.vpc_id = simulator.edit(|cloud| cloud.world().vswitches().next().map(|vswitch| vswitch.vpc.clone()));
+    settings.vpc_id =
+        simulator.edit(|cloud| cloud.world().vswitches().next().map(|vswitch| vswitch.vpc.clone()));
     settings.endpoints.ecs = endpoint(&simulator.endpoints().ecs);
     settings.endpoints.vpc = endpoint(&simulator.endpoints().vpc);
     settings.endpoints.sts = endpoint(&simulator.endpoints().sts);
@@ -131,9 +136,7 @@ async fn a_change_in_the_cloud_is_in_the_next_reading() {
 async fn a_nic_that_is_being_detached_is_left_alone_until_it_is_gone() {
     let simulator = seed().await;
     let provider = provider(&simulator);
-    simulator
-        .edit(|cloud| cloud.set_nic_status("eni-bp1worker1", NicStatus::Detaching))
-        .unwrap();
+    simulator.edit(|cloud| cloud.set_nic_status("eni-bp1worker1", NicStatus::Detaching)).unwrap();
     let inventory = provider.list().await.unwrap();
     let leaving = nic(&inventory, "eni-bp1worker1");
     assert_eq!(leaving.use_, NicUse::LeftAlone("status Detaching".to_owned()));
@@ -375,13 +378,13 @@ async fn with_role(mode: Mode, role: Option<Role>) -> Simulator {
     simulator
 }
 
-fn hour() -> Option<Role> {
-    Some(Role::new("cni", Duration::from_hours(1)))
+fn hour() -> Role {
+    Role::new("cni", Duration::from_hours(1))
 }
 
 #[tokio::test]
 async fn the_role_is_taken_with_a_token_and_kept() {
-    let simulator = with_role(Mode::Strict, hour()).await;
+    let simulator = with_role(Mode::Strict, Some(hour())).await;
     let provider = open(&simulator, &Environment::default());
     provider.list().await.unwrap();
     let asked = simulator.calls().of("Metadata");
@@ -392,7 +395,7 @@ async fn the_role_is_taken_with_a_token_and_kept() {
 
 #[tokio::test]
 async fn a_named_role_is_not_asked_for() {
-    let simulator = with_role(Mode::Strict, hour()).await;
+    let simulator = with_role(Mode::Strict, Some(hour())).await;
     let environment = [("ALIBABA_CLOUD_ECS_METADATA", "cni")].into_iter().collect();
     open(&simulator, &environment).list().await.unwrap();
     assert_eq!(simulator.calls().of("Metadata"), 1);
@@ -400,7 +403,7 @@ async fn a_named_role_is_not_asked_for() {
 
 #[tokio::test]
 async fn a_service_without_tokens_is_asked_without_unless_that_is_off() {
-    let simulator = with_role(Mode::Tokenless, hour()).await;
+    let simulator = with_role(Mode::Tokenless, Some(hour())).await;
     open(&simulator, &Environment::default()).list().await.unwrap();
     let environment = [("ALIBABA_CLOUD_IMDSV1_DISABLED", "true")].into_iter().collect();
     let error = open(&simulator, &environment).list().await.unwrap_err();
@@ -422,8 +425,8 @@ async fn without_any_source_the_error_names_them_all() {
 
 #[tokio::test]
 async fn a_role_that_is_not_ready_or_a_service_that_is_off_is_denied() {
-    let failing = Some(Role::new("cni", Duration::from_hours(1)).failing("Failed"));
-    for (mode, role) in [(Mode::Strict, failing), (Mode::Disabled, hour())] {
+    let failing = Some(hour().failing("Failed"));
+    for (mode, role) in [(Mode::Strict, failing), (Mode::Disabled, Some(hour()))] {
         let simulator = with_role(mode, role).await;
         let error = open(&simulator, &Environment::default()).list().await.unwrap_err();
         assert_eq!(error.class, Class::Denied, "{error}");

@@ -23,23 +23,9 @@ impl Role {
     }
 
     pub(super) async fn fetch(&self, deadline: Deadline) -> Result<Credentials, Error> {
-        const NO_CREDENTIALS: &str = "no credentials: set ALIBABA_CLOUD_ACCESS_KEY_ID and \
-            ALIBABA_CLOUD_ACCESS_KEY_SECRET, or the RRSA variables, or give the instance a RAM role";
         let name = match &self.name {
             Some(name) => name.clone(),
-            None => {
-                let listed =
-                    self.metadata.get("ram/security-credentials/", deadline).await.map_err(|error| {
-                        Error::new(error.class, format!("{NO_CREDENTIALS}; the last was tried: {error}"))
-                    })?;
-                let first = listed.as_deref().and_then(|text| text.lines().next()).map(str::trim);
-                match first.filter(|name| !name.is_empty()) {
-                    Some(name) => name.to_owned(),
-                    None => {
-                        return Err(Error::new(Class::Denied, format!("{NO_CREDENTIALS} (it has none now)")));
-                    }
-                }
-            }
+            None => self.first_name(deadline).await?,
         };
         let error = |class, reason: &str| {
             Error::new(
@@ -62,5 +48,19 @@ impl Role {
             .map_err(|_| error(Class::Transient, "the reply lacks a part of the credentials"))?;
         Credentials::temporary(key, format!("RAM role {name} of the instance"))
             .map_err(|reason| error(Class::Transient, &reason))
+    }
+
+    /// Asks which role the instance has.
+    async fn first_name(&self, deadline: Deadline) -> Result<String, Error> {
+        const NO_CREDENTIALS: &str = "no credentials: set ALIBABA_CLOUD_ACCESS_KEY_ID and \
+            ALIBABA_CLOUD_ACCESS_KEY_SECRET, or the RRSA variables, or give the instance a RAM role";
+        let listed = self.metadata.get("ram/security-credentials/", deadline).await.map_err(|error| {
+            Error::new(error.class, format!("{NO_CREDENTIALS}; the last was tried: {error}"))
+        })?;
+        let first = listed.as_deref().and_then(|text| text.lines().next()).map(str::trim);
+        first
+            .filter(|name| !name.is_empty())
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| Error::new(Class::Denied, format!("{NO_CREDENTIALS} (it has none now)")))
     }
 }

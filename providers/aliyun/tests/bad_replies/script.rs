@@ -2,6 +2,7 @@
 //! would give.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -162,7 +163,7 @@ async fn serve(
         }
         match answer(&asked) {
             Reply::Silence => {
-                tokio::time::sleep(Duration::from_secs(600)).await;
+                tokio::time::sleep(Duration::from_mins(10)).await;
             }
             Reply::BrokenOff(body) => {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -173,7 +174,7 @@ async fn serve(
             Reply::Full { status, headers, body } => {
                 let mut reply = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
                 for (name, value) in headers {
-                    reply.push_str(&format!("{name}: {value}\r\n"));
+                    let _ = write!(reply, "{name}: {value}\r\n");
                 }
                 if stream.write_all(format!("{reply}\r\n{body}").as_bytes()).await.is_err() {
                     return;

@@ -6,7 +6,7 @@ mod nic;
 mod spec;
 mod vswitch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -93,18 +93,27 @@ impl World {
     /// Returns the NICs that an instance holds, the primary one first, then by device index and id.
     #[must_use]
     pub fn nics_of(&self, instance: &str) -> Vec<&Nic> {
-        let mut nics: Vec<&Nic> = self
-            .nics()
-            .filter(|nic| nic.attachment.as_ref().is_some_and(|at| at.instance == instance))
-            .collect();
-        nics.sort_by_key(|nic| {
-            (
-                nic.kind != NicKind::Primary,
-                nic.attachment.as_ref().and_then(|at| at.device_index),
-                nic.id.clone(),
-            )
-        });
-        nics
+        self.nics_of_each(&[instance]).remove(instance).unwrap_or_default()
+    }
+
+    /// The NICs of some instances, in one pass over all NICs.
+    pub(crate) fn nics_of_each(&self, instances: &[&str]) -> HashMap<String, Vec<&Nic>> {
+        let mut all: HashMap<String, Vec<&Nic>> =
+            instances.iter().map(|id| ((*id).to_owned(), Vec::new())).collect();
+        for nic in self.nics() {
+            if let Some(at) = &nic.attachment
+                && let Some(held) = all.get_mut(&at.instance)
+            {
+                held.push(nic);
+            }
+        }
+        for held in all.values_mut() {
+            // The NICs came by id, and the sort keeps that order among equals.
+            held.sort_by_key(|nic| {
+                (nic.kind != NicKind::Primary, nic.attachment.as_ref().and_then(|at| at.device_index))
+            });
+        }
+        all
     }
 
     /// NICs whose id comes after `after`, in order: what a page starts with.

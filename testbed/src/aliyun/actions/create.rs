@@ -94,7 +94,7 @@ fn spec(world: &World, vswitch: &VSwitch, id: &str, parameters: &Parameters) -> 
 }
 
 fn free_ipv4(world: &World, vswitch: &VSwitch) -> usize {
-    usize::try_from(world.available_ipv4(vswitch)).unwrap_or(usize::MAX)
+    world.available_ipv4(&[vswitch]).into_iter().sum()
 }
 
 fn full(vswitch: &VSwitch) -> Refusal {

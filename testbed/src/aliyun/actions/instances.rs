@@ -9,7 +9,7 @@ use crate::aliyun::cloud::Cloud;
 use crate::aliyun::paging::{Bounds, Page};
 use crate::aliyun::refusal::Refusal;
 use crate::aliyun::reply::Style;
-use crate::aliyun::world::{Instance, InstanceType, World};
+use crate::aliyun::world::{Instance, InstanceType, Nic, World};
 
 const BOUNDS: Bounds = Bounds { token: 100, number: 100, total: usize::MAX };
 
@@ -48,8 +48,13 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
         },
     );
     let region = cloud.region.clone();
-    let shapes: Vec<Value> =
-        cut.items.iter().map(|it| instance(&mut cloud.style, &world, &region, it)).collect();
+    let page_ids: Vec<&str> = cut.items.iter().map(|it| it.id.as_str()).collect();
+    let nics = world.nics_of_each(&page_ids);
+    let mut shapes = Vec::new();
+    for it in &cut.items {
+        let nics = nics.get(&it.id).map_or(&[][..], Vec::as_slice);
+        shapes.push(instance(&mut cloud.style, &world, &region, it, nics));
+    }
     let mut reply = Map::new();
     reply.insert("TotalCount".to_owned(), json!(cut.total));
     reply.insert("PageNumber".to_owned(), json!(cut.number));
@@ -59,8 +64,7 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
     Ok(reply)
 }
 
-fn instance(style: &mut Style, world: &World, region: &str, it: &Instance) -> Value {
-    let nics = world.nics_of(&it.id);
+fn instance(style: &mut Style, world: &World, region: &str, it: &Instance, nics: &[&Nic]) -> Value {
     let primary: Vec<Value> = nics.first().and_then(|nic| nic.primary).iter().map(|ip| json!(ip)).collect();
     let kind = world.instance_type(&it.instance_type);
     let family = kind.map_or("", InstanceType::family);
@@ -92,7 +96,7 @@ fn instance(style: &mut Style, world: &World, region: &str, it: &Instance) -> Va
         return Value::Null;
     };
     let nics: Vec<Value> = nics
-        .into_iter()
+        .iter()
         .map(|nic| {
             let mut entry = Map::new();
             entry.insert("NetworkInterfaceId".to_owned(), json!(nic.id));

@@ -38,7 +38,7 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
         },
     );
     let mut shapes = Vec::new();
-    for it in &cut.items {
+    for (it, available) in cut.items.iter().zip(world.available_ipv4(&cut.items)) {
         let Value::Object(mut shape) = json!({
             "VSwitchId": it.id,
             "VSwitchName": it.name,
@@ -49,7 +49,7 @@ pub(super) fn describe(cloud: &mut Cloud, ask: &Ask<'_>) -> Result<Reply, Refusa
             "CidrBlock": it.cidr,
             "Ipv6CidrBlock": it.ipv6_cidr.map(|cidr| cidr.to_string()).unwrap_or_default(),
             "EnabledIpv6": it.ipv6_cidr.is_some(),
-            "AvailableIpAddressCount": world.available_ipv4(it),
+            "AvailableIpAddressCount": available,
             "RouteTable": { "RouteTableId": "vtb-bp1simulated00000001", "RouteTableType": "System" },
             "ResourceGroupId": "rg-acfmsimulated",
             "OwnerId": cloud.account,

@@ -1,6 +1,6 @@
 //! Which addresses of a vSwitch are taken, and which come next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -38,25 +38,38 @@ impl Taken {
 
 impl World {
     fn taken(&self, vswitch: &str) -> Taken {
-        let mut taken = Taken::default();
-        for nic in self.nics().filter(|nic| nic.vswitch == vswitch) {
+        self.taken_in(&[vswitch]).remove(vswitch).unwrap_or_default()
+    }
+
+    /// What the NICs of some vSwitches hold, in one pass over all NICs.
+    fn taken_in(&self, vswitches: &[&str]) -> HashMap<String, Taken> {
+        let mut all: HashMap<String, Taken> =
+            vswitches.iter().map(|id| ((*id).to_owned(), Taken::default())).collect();
+        for nic in self.nics() {
+            let Some(taken) = all.get_mut(&nic.vswitch) else { continue };
             taken.ipv4.extend(nic.primary.iter().chain(&nic.secondary));
             taken.ipv6.extend(&nic.ipv6);
             taken.ipv4_prefixes.extend(&nic.ipv4_prefixes);
             taken.ipv6_prefixes.extend(&nic.ipv6_prefixes);
         }
-        taken
+        all
     }
 
-    /// Returns how many IPv4 addresses of a vSwitch are free.
+    /// Returns how many IPv4 addresses of each of some vSwitches are free, in their order.
     #[must_use]
-    pub fn available_ipv4(&self, vswitch: &VSwitch) -> u32 {
-        let (first, last) = vswitch.usable_ipv4();
-        let usable = u32::from(last).saturating_sub(u32::from(first)).saturating_add(1);
-        let taken = self.taken(&vswitch.id);
-        let single = taken.ipv4.iter().filter(|address| (first..=last).contains(*address)).count();
-        let blocks = taken.ipv4_prefixes.len().saturating_mul(16);
-        usable.saturating_sub(u32::try_from(single + blocks).unwrap_or(u32::MAX))
+    pub fn available_ipv4(&self, vswitches: &[&VSwitch]) -> Vec<usize> {
+        let ids: Vec<&str> = vswitches.iter().map(|it| it.id.as_str()).collect();
+        let all = self.taken_in(&ids);
+        let free = |vswitch: &&VSwitch| {
+            let (first, last) = vswitch.usable_ipv4();
+            let usable = u32::from(last).saturating_sub(u32::from(first)).saturating_add(1);
+            let taken = all.get(&vswitch.id).map_or(0, |taken| {
+                let single = taken.ipv4.range(first..=last.max(first)).count();
+                single + taken.ipv4_prefixes.len() * 16
+            });
+            usize::try_from(usable).unwrap_or(usize::MAX).saturating_sub(taken)
+        };
+        vswitches.iter().map(free).collect()
     }
 
     /// Picks the lowest free IPv4 addresses, all of them or none.

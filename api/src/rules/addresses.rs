@@ -122,36 +122,39 @@ pub(crate) fn address_spec() -> Value {
         json!({
             "rule": on_change(&format!(
                 "!has(self.{field}) || !isCIDR(self.subnet) || \
-                 self.{field}.all(r, r.split('-', 2).all(a, !isIP(a) || cidr(self.subnet).containsIP(a)))"
+                 [cidr(self.subnet)].all(c, self.{field}.all(r, r.split('-', 2).all(a, !isIP(a) || c.containsIP(a))))"
             )),
             "optionalOldSelf": true,
             "message": format!("{field} has an item outside subnet, or of the other family"),
             "messageExpression": format!(
                 "'{field} has an item outside subnet ' + self.subnet + ': ' + \
-                 self.{field}.filter(r, !r.split('-', 2).all(a, isIP(a) && cidr(self.subnet).containsIP(a)))[0]"
+                 self.{field}.filter(r, !r.split('-', 2).all(a, !isIP(a) || cidr(self.subnet).containsIP(a)))[0]"
             ),
             "fieldPath": format!(".{field}"),
         })
     };
-    // A range holds the gateway: as one of its ends, in any way of writing it; or, IPv4 only, between them.
-    let holds = format!(
-        "r.split('-', 2).exists(a, isIP(a) && ip(a) == ip(self.gateway)) || \
-         [r.replace('-', '.').split('.', 8)].exists(p, size(p) == 8 && r.split('-', 2).all(a, isIP(a)) && \
-         {} <= n && n <= {})",
+    // IPv4 is arithmetic. Of an IPv6 range CEL can only compare the ends; readers look between them.
+    let holds_v4 = format!(
+        "r.split('-', 2).all(a, isIP(a)) && [r.replace('-', '.').split('.', 8)].exists(p, \
+         size(p) == 8 ? {} <= n && n <= {} : size(p) == 4 && {} == n)",
         number("p", 0),
-        number("p", 4)
+        number("p", 4),
+        number("p", 0)
     );
-    let gateway_number =
-        format!("[self.gateway.split('.', 4)].map(g, size(g) == 4 ? {} : -1)", number("g", 0));
-    let mut gateway_is_free = rule_at(
-        ".gateway",
-        on_change(&format!(
-            "!has(self.gateway) || !isIP(self.gateway) || !has(self.ips) || {gateway_number}.all(n, \
-             !self.ips.exists(r, {holds}) || (has(self.excludeIPs) && self.excludeIPs.exists(r, {holds})))"
-        )),
-        "gateway is among ips: a pod would get the gateway's address; exclude it",
-    );
-    gateway_is_free["optionalOldSelf"] = true.into();
+    let n = format!("[self.gateway.split('.', 4)].map(g, size(g) == 4 ? {} : -1)", number("g", 0));
+    let holds_v6 = "r.split('-', 2).exists(a, isIP(a) && ip(a) == n)";
+    let gateway_is_free = |other_family: &str, numbers: &str, holds: &str| {
+        let mut rule = rule_at(
+            ".gateway",
+            on_change(&format!(
+                "!has(self.gateway) || !isIP(self.gateway) || {other_family} || !has(self.ips) || {numbers}.all(n, \
+                 !self.ips.exists(r, {holds}) || (has(self.excludeIPs) && self.excludeIPs.exists(r, {holds})))"
+            )),
+            "gateway is among ips: a pod would get the gateway's address; exclude it",
+        );
+        rule["optionalOldSelf"] = true.into();
+        rule
+    };
     json!([
         rule_at(
             ".ipVersion",
@@ -170,7 +173,8 @@ pub(crate) fn address_spec() -> Value {
             "!has(self.gateway) || !isIP(self.gateway) || !isCIDR(self.subnet) || ip(self.gateway).family() != cidr(self.subnet).ip().family() || cidr(self.subnet).containsIP(self.gateway)",
             "gateway is outside subnet"
         ),
-        gateway_is_free,
+        gateway_is_free("self.gateway.contains(':')", &n, &holds_v4),
+        gateway_is_free("!self.gateway.contains(':')", "[ip(self.gateway)]", holds_v6),
         rule_at(
             ".routes",
             "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(r, !isIP(r.gw) || cidr(self.subnet).containsIP(r.gw))",

@@ -8,7 +8,7 @@ use crate::server::cluster;
 /// The pool's definition in a group of its own, so that other tests keep theirs.
 fn definition(group: &str) -> CustomResourceDefinition {
     let mut crd = api::crds().into_iter().find(|crd| crd.spec.names.kind == "SpiderIPPool").unwrap();
-    crd.spec.group = group.to_owned();
+    group.clone_into(&mut crd.spec.group);
     crd.spec.names.short_names = None;
     crd.spec.names.categories = None;
     crd.metadata.name = Some(format!("{}.{group}", crd.spec.names.plural));

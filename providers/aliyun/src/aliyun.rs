@@ -17,6 +17,8 @@ use crate::environment::Environment;
 use crate::http::Http;
 use crate::inventory::{Rules, explained, inventory};
 use crate::metadata::{Metadata, Unhardened};
+use crate::pages::{MOST_PAGES, Pages, failed};
+use crate::place::{Place, Reach, is_region, own_endpoint, sts_endpoint, suffix};
 use crate::settings::{Endpoint, Endpoints, Settings, Tag, Timeouts};
 use crate::vswitches::{Need, VSwitchCache, VSwitches, subnet};
 use crate::wire::{BriefNicShape, InstancePage, NicPage, NicShape, VSwitchPage};
@@ -29,12 +31,6 @@ const VSWITCHES_A_PAGE: u64 = 50;
 
 /// The most ids that one call may name, and the most instances on a page.
 const IDS_A_CALL: usize = 100;
-
-/// More pages than any account fills (a million NICs): beyond, the cloud has lost count.
-const MOST_PAGES: usize = 2_000;
-
-/// More pages in a row that bring nothing new than any filter leaves empty: the listing goes in circles.
-const MOST_BARREN_PAGES: usize = 20;
 
 /// Alibaba Cloud as a [`Provider`].
 ///
@@ -53,29 +49,6 @@ pub struct Aliyun {
     metadata: Arc<Metadata>,
     place: OnceLock<Place>,
     vswitches: VSwitchCache,
-}
-
-/// Which of the cloud's two names of a service is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    Internet,
-    /// `ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED=true`.
-    Vpc,
-}
-
-/// Where the VPC is, once that is known.
-#[derive(Debug)]
-struct Place {
-    region: String,
-    vpc_id: String,
-    ecs: Endpoint,
-    vpc: Endpoint,
-}
-
-impl Place {
-    fn subject(&self) -> String {
-        format!("VPC {} in {}", self.vpc_id, self.region)
-    }
 }
 
 impl Aliyun {
@@ -223,7 +196,7 @@ impl Aliyun {
         const ACTION: &str = "DescribeNetworkInterfaces";
         let mut nics = BTreeMap::new();
         let mut pages = Pages::new(ACTION, subject, &place.ecs);
-        let mut parameters = with_region(place, filter);
+        let mut parameters = place.with_region(filter);
         // It also switches paging by token on: without it the cloud pages by number, ten at a time.
         parameters.push(("MaxResults".to_owned(), NICS_A_PAGE.to_string()));
         loop {
@@ -251,12 +224,12 @@ impl Aliyun {
         deadline: Deadline,
     ) -> Result<BTreeMap<InstanceId, Vec<BriefNicShape>>, Error> {
         const ACTION: &str = "DescribeInstances";
-        let subject = some(ids, "instance", place);
+        let subject = place.some(ids, "instance");
         let mut found = BTreeMap::new();
         let mut pages = Pages::new(ACTION, &subject, &place.ecs);
         let list = serde_json::Value::from(ids.iter().map(|id| id.as_str()).collect::<Vec<_>>()).to_string();
         let own = [("InstanceIds".to_owned(), list), ("MaxResults".to_owned(), IDS_A_CALL.to_string())];
-        let parameters = with_region(place, &own);
+        let parameters = place.with_region(&own);
         loop {
             let mut page_parameters = parameters.clone();
             page_parameters.extend(pages.token().map(|token| ("NextToken".to_owned(), token)));
@@ -310,7 +283,7 @@ impl Aliyun {
                 ("PageSize".to_owned(), VSWITCHES_A_PAGE.to_string()),
                 ("PageNumber".to_owned(), page_number.to_string()),
             ];
-            let parameters = with_region(place, &own);
+            let parameters = place.with_region(&own);
             let (endpoint, subject) = (&place.vpc, subject.as_str());
             let call =
                 Call { product: Product::Vpc, endpoint, action: ACTION, parameters: &parameters, subject };
@@ -385,7 +358,7 @@ impl Provider for Aliyun {
         for ids in brief.keys().collect::<Vec<_>>().chunks(IDS_A_CALL) {
             let filter: Vec<(String, String)> =
                 (1..).zip(ids).map(|(n, id)| (format!("NetworkInterfaceId.{n}"), (*id).clone())).collect();
-            nics.extend(self.nics(place, &filter, &some(ids, "NIC", place), deadline).await?);
+            nics.extend(self.nics(place, &filter, &place.some(ids, "NIC"), deadline).await?);
         }
         let (vswitches, mut warnings) = self.vswitches(place, &nics, deadline).await?;
         let shown: HashSet<String> = nics.iter().map(|nic| nic.network_interface_id.clone()).collect();
@@ -413,61 +386,6 @@ impl fmt::Debug for Aliyun {
     }
 }
 
-/// Follows the tokens of one listing, and notices when they lead nowhere.
-struct Pages<'a> {
-    action: &'a str,
-    subject: &'a str,
-    endpoint: &'a Endpoint,
-    token: String,
-    seen: HashSet<String>,
-    /// How many different things the pages held.
-    held: usize,
-    barren: usize,
-}
-
-impl<'a> Pages<'a> {
-    fn new(action: &'a str, subject: &'a str, endpoint: &'a Endpoint) -> Self {
-        Self { action, subject, endpoint, token: String::new(), seen: HashSet::new(), held: 0, barren: 0 }
-    }
-
-    /// Returns the token of the page to read now; the first has none.
-    fn token(&self) -> Option<String> {
-        (!self.token.is_empty()).then(|| self.token.clone())
-    }
-
-    /// Takes the token of the page that was read, and how many different things all pages held until now; tells whether
-    /// there is another page. Only a missing token ends a listing: pages may be short, and even empty, in the middle.
-    fn next(&mut self, token: String, held: usize) -> Result<bool, Error> {
-        if token.is_empty() {
-            return Ok(false);
-        }
-        self.barren = if held > self.held { 0 } else { self.barren + 1 };
-        self.held = held;
-        if self.barren > MOST_BARREN_PAGES {
-            let reason =
-                format!("{MOST_BARREN_PAGES} pages brought nothing new, so the listing would never end");
-            return Err(self.error(&reason));
-        }
-        if !self.seen.insert(token.clone()) {
-            return Err(self.error("a NextToken came a second time, so the listing would never end"));
-        }
-        if self.seen.len() >= MOST_PAGES {
-            return Err(self.error(&format!("there is no end after {MOST_PAGES} pages")));
-        }
-        self.token = token;
-        Ok(true)
-    }
-
-    fn error(&self, reason: &str) -> Error {
-        failed(self.action, self.subject, self.endpoint, reason)
-    }
-}
-
-fn failed(action: &str, subject: &str, endpoint: &Endpoint, reason: &str) -> Error {
-    let host = endpoint.authority();
-    Error::new(Class::Transient, format!("{action} for {subject} at {host} failed: {reason}"))
-}
-
 /// Returns what is known of a NIC that an instance lists and that cannot be described: it exists, so its addresses are
 /// not gone, but nothing can be done with it. Its status keeps it left alone.
 fn unseen(instance: &InstanceId, nic: BriefNicShape, vpc_id: &str) -> NicShape {
@@ -478,58 +396,5 @@ fn unseen(instance: &InstanceId, nic: BriefNicShape, vpc_id: &str) -> NicShape {
         instance_id: instance.as_str().to_owned(),
         vpc_id: vpc_id.to_owned(),
         ..NicShape::default()
-    }
-}
-
-fn with_region(place: &Place, parameters: &[(String, String)]) -> Vec<(String, String)> {
-    [("RegionId".to_owned(), place.region.clone())].into_iter().chain(parameters.iter().cloned()).collect()
-}
-
-/// Names some things in an error message: one by its id, more by their number.
-fn some<T: fmt::Display>(ids: &[T], noun: &str, place: &Place) -> String {
-    match ids {
-        [only] => format!("{noun} {only} of {}", place.subject()),
-        more => format!("{} {noun}s of {}", more.len(), place.subject()),
-    }
-}
-
-/// Tells whether a text can be a region's id. It becomes part of a host name.
-fn is_region(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    text.starts_with(|first: char| first.is_ascii_lowercase()) && text.bytes().all(plain)
-}
-
-fn suffix(from: Reach) -> &'static str {
-    match from {
-        Reach::Internet => "",
-        Reach::Vpc => "-vpc",
-    }
-}
-
-fn own_endpoint(text: &str) -> Result<Endpoint, String> {
-    text.parse().map_err(|error| format!("{text}: {error}"))
-}
-
-/// Picks the token service: the configuration's, the environment's, that of the region that the environment names, and
-/// else the central one, which only the internet reaches; inside a VPC without it, that of our own region.
-fn sts_endpoint(
-    endpoints: &Endpoints,
-    environment: &Environment,
-    region: Option<&str>,
-    from: Reach,
-) -> Result<Endpoint, String> {
-    if let Some(endpoint) = &endpoints.sts {
-        return Ok(endpoint.clone());
-    }
-    if let Some(host) = environment.get("ALIBABA_CLOUD_STS_ENDPOINT") {
-        let text = if host.contains("://") { host.to_owned() } else { format!("https://{host}") };
-        return text.parse().map_err(|error| format!("ALIBABA_CLOUD_STS_ENDPOINT: {error}"));
-    }
-    let named = environment.get("ALIBABA_CLOUD_STS_REGION").filter(|region| is_region(region));
-    match (named, from, region) {
-        (Some(region), _, _) | (None, Reach::Vpc, Some(region)) => {
-            own_endpoint(&format!("https://sts{}.{region}.aliyuncs.com", suffix(from)))
-        }
-        (None, _, _) => own_endpoint("https://sts.aliyuncs.com"),
     }
 }

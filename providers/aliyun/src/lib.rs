@@ -11,6 +11,8 @@ mod fault;
 mod http;
 mod inventory;
 mod metadata;
+mod pages;
+mod place;
 mod secret;
 mod settings;
 mod signature;

@@ -185,7 +185,7 @@ fn nic(report: &NicReport) -> NodeNic {
         subnet: Some(nic.subnet.to_string()),
         use_: match &nic.use_ {
             NicUse::Pods => "Pods".to_owned(),
-            NicUse::LeftAlone(why) => why.clone(),
+            NicUse::LeftAlone(why) | NicUse::Unclear(why) => why.clone(),
         },
         primary: nic.primary.iter().map(ToString::to_string).collect(),
         ipv4: addresses.of(Family::V4).to_strings(),

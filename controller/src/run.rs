@@ -141,6 +141,8 @@ impl Main {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
+                // Before what may come in a flood.
+                _ = beat.tick() => self.health.beat(Instant::now()),
                 Ok(()) = roles.changed() => {
                     memory = term.take().map_or(memory, Term::end);
                     let role = roles.borrow_and_update().clone();
@@ -189,7 +191,6 @@ impl Main {
                         };
                     }
                 }
-                _ = beat.tick() => self.health.beat(Instant::now()),
             }
         }
     }

@@ -108,8 +108,12 @@ impl<'de> Deserialize<'de> for Mac {
 pub enum NicUse {
     /// Its secondary addresses belong to pods.
     Pods,
-    /// It is somebody else's: the reason, for people to read (`tag unmanaged=true`, `type Trunk`, …).
+    /// It is somebody else's: the reason, for people to read (`tag unmanaged=true`, `type Trunk`, …). Pools that it had
+    /// drain.
     LeftAlone(String),
+    /// It is in between, or not fully shown: the reason, for people to read (`status Detaching`, …). Pools that it has
+    /// stay as they are, and none is made.
+    Unclear(String),
 }
 
 /// One NIC of an instance.

@@ -157,6 +157,7 @@ fn evidence<'a>(input: &'a Input<'_>, demand: &'a Demand, held: &Held<'_>) -> Ev
         Sight::Present(nics, at) => match nics.iter().find(|nic| nic.id == origin.nic) {
             None => Evidence::Denied(at),
             Some(nic) if matches!(nic.use_, NicUse::LeftAlone(_)) => Evidence::Denied(at),
+            Some(nic) if matches!(nic.use_, NicUse::Unclear(_)) => Evidence::Silence,
             Some(nic) => match reading.subnet(&nic.subnet) {
                 Some(subnet) if subnet.block(spec.family()) != Some(spec.subnet) => Evidence::Denied(at),
                 // The NIC serves pods, but not through this node: unclear names, rivals, an unknown subnet.

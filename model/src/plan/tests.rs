@@ -129,7 +129,8 @@ fn a_provider_that_was_never_read_touches_nothing() {
     *world.reading() = Reading::default();
     world.reading().fail("throttled".into(), Failure::Passing);
     assert_eq!(world.pass(), 0);
-    assert_eq!(world.report("worker").discovered.reason, "NotRead");
+    assert_eq!(world.report("worker").discovered.reason, "ReadFailed");
+    assert_eq!(world.report("worker").sufficient.status, Truth::Unknown);
 }
 
 #[test]
@@ -242,6 +243,20 @@ fn an_unmanaged_nic_is_left_alone_and_its_pools_drain() {
     world.pass();
     assert!(world.ips("eni-w1").is_empty());
     assert_eq!(world.pools.len(), 5);
+}
+
+#[test]
+fn a_nic_that_is_in_between_changes_nothing() {
+    let mut world = World::seed();
+    world.settle();
+    let before = world.pools.clone();
+    world.nic("eni-w1").use_ = NicUse::Unclear("status Detaching".into());
+    for _ in 0..3 {
+        world.read();
+        assert_eq!(world.pass(), 0);
+    }
+    assert_eq!(world.pools, before);
+    assert!(world.report("worker").synced.message.contains("status Detaching"));
 }
 
 #[test]

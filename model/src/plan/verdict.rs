@@ -34,10 +34,11 @@ pub(super) fn reports(
                 instance,
                 nics,
                 synced: synced(&discovered, &problems),
-                sufficient: Verdict::new(Truth::Unknown, "NotRead", discovered.message.clone()),
+                sufficient: Verdict::new(Truth::Unknown, discovered.reason, discovered.message.clone()),
                 discovered,
             };
-            if report.discovered.reason != "NotRead" {
+            // A node of which nothing was ever read may have everything.
+            if report.discovered.status != Truth::Unknown || !report.nics.is_empty() {
                 report.sufficient = sufficient(&report, settled);
             }
             Some((report.node.clone(), report))

@@ -156,11 +156,11 @@ fn read(
     let id = Some((provider.clone(), instance.clone()));
     let (nics, at) = match reading.sight(&instance) {
         Sight::Unknown => {
-            let why = reading.failure().map_or_else(
-                || format!("provider {provider} has not been read yet"),
-                |failure| format!("provider {provider} could not be read: {failure}"),
+            let verdict = reading.failure().map_or_else(
+                || ("NotRead", format!("provider {provider} has not been read yet")),
+                |failure| ("ReadFailed", format!("provider {provider} could not be read: {failure}")),
             );
-            return draft(id, Verdict::new(Truth::Unknown, "NotRead", why));
+            return draft(id, Verdict::new(Truth::Unknown, verdict.0, verdict.1));
         }
         Sight::Absent(_) => {
             let why = format!(
@@ -177,6 +177,10 @@ fn read(
     for (nic, interface) in in_order(nics, interfaces) {
         let left_alone = match (&nic.use_, &interface) {
             (NicUse::LeftAlone(_), _) => true,
+            (NicUse::Unclear(why), _) => {
+                draft.problems.push(format!("NIC {} waits: {why}", nic.id));
+                true
+            }
             (NicUse::Pods, Err(problem)) => {
                 draft.problems.push(format!("NIC {} is left alone: {problem}", nic.id));
                 true

@@ -41,7 +41,7 @@ pub(crate) fn explained(nics: &[NicShape], vswitches: &VSwitches) -> bool {
 /// Builds the reading.
 ///
 /// A NIC that no instance has is left out, and so is one of another VPC. Every other one is in the reading, whatever
-/// state it is in: one that is being attached or detached is [`NicUse::LeftAlone`] and not absent, for absence would
+/// state it is in: one that is being attached or detached is [`NicUse::Unclear`] and not absent, for absence would
 /// mean that its addresses are gone.
 ///
 /// `known` are the instances that exist, NIC or not; `shapes` holds no NIC twice.
@@ -96,14 +96,16 @@ fn nic(shape: &NicShape, subnet: Option<&Subnet>, rules: Rules<'_>, warnings: &m
     }
     let mac = shape.mac_address.parse().inspect_err(|error| warnings.push(format!("NIC {id}: {error}"))).ok();
     let Addresses { primary, others } = addresses(shape, subnet, warnings);
-    let use_ = match left_alone(shape, rules) {
-        Some(reason) => NicUse::LeftAlone(reason),
+    let use_ = match (left_alone(shape, rules), shape.status.as_str()) {
+        (Some(reason), _) => NicUse::LeftAlone(reason),
         // What is not known to be a pod's may be the node's.
-        None if primary.is_empty() && !others.of(Family::V4).is_empty() => {
+        (None, "InUse") if primary.is_empty() && !others.of(Family::V4).is_empty() => {
             warnings.push(format!("NIC {id}: none of its addresses is marked as primary, so none is used"));
-            NicUse::LeftAlone("no primary address shown".to_owned())
+            NicUse::Unclear("no primary address shown".to_owned())
         }
-        None => NicUse::Pods,
+        (None, "InUse") => NicUse::Pods,
+        (None, "") => NicUse::Unclear("status not shown".to_owned()),
+        (None, status) => NicUse::Unclear(format!("status {status}")),
     };
     Nic {
         id: NicId::from(id.as_str()),
@@ -117,7 +119,7 @@ fn nic(shape: &NicShape, subnet: Option<&Subnet>, rules: Rules<'_>, warnings: &m
     }
 }
 
-/// Returns why pods may not use a NIC, if so.
+/// Returns why a NIC is somebody else's, if so.
 fn left_alone(shape: &NicShape, rules: Rules<'_>) -> Option<String> {
     let Tag { key, value } = rules.unmanaged;
     if shape.tags.items.iter().any(|tag| tag.tag_key == *key && tag.tag_value == *value) {
@@ -136,11 +138,7 @@ fn left_alone(shape: &NicShape, rules: Rules<'_>) -> Option<String> {
     if shape.network_interface_traffic_mode == "HighPerformance" {
         return Some("RDMA (traffic mode HighPerformance)".to_owned());
     }
-    match shape.status.as_str() {
-        "InUse" => None,
-        "" => Some("status not shown".to_owned()),
-        status => Some(format!("status {status}")),
-    }
+    None
 }
 
 fn index(shape: &NicShape) -> Option<u32> {

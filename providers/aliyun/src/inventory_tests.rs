@@ -46,7 +46,7 @@ fn second(inventory: &Inventory) -> &Nic {
 
 fn reason(inventory: &Inventory) -> &str {
     match &second(inventory).use_ {
-        NicUse::LeftAlone(reason) => reason,
+        NicUse::LeftAlone(reason) | NicUse::Unclear(reason) => reason,
         NicUse::Pods => panic!("the NIC is not left alone"),
     }
 }

@@ -1,3 +1,7 @@
-//! The CLI.
+//! `spiderpoolctl`: shows what the clouds hold, and what the controller would make of it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ctl::run(std::env::args_os())
+}

@@ -137,7 +137,8 @@ impl Main {
         let mut due: Option<Instant> = None;
         let mut beat = tokio::time::interval(BEAT);
         loop {
-            let pass_at = due.filter(|_| term.is_some() && world.is_complete());
+            let pass_at = term.as_ref().zip(due).filter(|_| world.is_complete());
+            let pass_at = pass_at.map(|(term, due)| term.earliest(due));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,

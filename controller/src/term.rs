@@ -22,6 +22,8 @@ use crate::writer::Writer;
 
 /// Shortest and longest wait before the writes that failed are tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long the first pass waits for the first readings: before them every node would be written as not read.
+const GRACE: Duration = Duration::from_secs(5);
 /// Shortest and longest wait before an instance that a reading did not show is asked for again.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 
@@ -36,6 +38,8 @@ pub(crate) struct Term {
     memory: Memory,
     leadership: Leadership,
     started: Instant,
+    /// Until when a pass waits for providers that have not been heard of: one that hangs must not stop the others.
+    grace: Instant,
     /// Instances that were asked for: how often, and when next.
     asked: BTreeMap<InstanceId, (u32, Instant)>,
     unsynced: BTreeMap<String, Instant>,
@@ -74,6 +78,7 @@ impl Term {
             memory,
             leadership,
             started,
+            grace: Instant::now() + GRACE,
             asked: BTreeMap::new(),
             unsynced: BTreeMap::new(),
             said: BTreeSet::new(),
@@ -136,6 +141,12 @@ impl Term {
         }
     }
 
+    /// Returns when a pass that is due then may begin: not before every provider was heard of, for better or worse.
+    pub(crate) fn earliest(&self, due: Instant) -> Instant {
+        let heard = self.policy.providers.keys().all(|provider| self.readings.contains_key(provider));
+        if heard { due } else { due.max(self.grace) }
+    }
+
     /// Plans and applies once.
     pub(crate) async fn pass(
         &mut self,
@@ -174,7 +185,9 @@ impl Term {
             (_, false) => PassOutcome::Partial,
         };
         metrics.pass(outcome, began.elapsed());
-        if writes > 0 || failures > 0 {
+        if interrupted {
+            warn!(writes, "pass interrupted: this controller does not lead any more, or was told to stop");
+        } else if writes > 0 || failures > 0 {
             info!(writes, failures, steps = plan.steps.len(), took = ?began.elapsed(), "pass");
         }
         self.failures = if failures == 0 { 0 } else { self.failures.saturating_add(1) };

@@ -105,3 +105,26 @@ fn failure(error: kube::Error) -> Failure {
         other => Failure::Unreachable(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_leadership_a_request_is_not_even_begun() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        let now = Instant::now();
+        // Nobody holds this term: it has ended.
+        let leadership = Leadership::for_test(now);
+        let metrics = Metrics::new(&mut Registry::default());
+        let health = Health::new(DEADLINE, now);
+        let writer = Writer::new(client, leadership, metrics, health, CancellationToken::new());
+        let request = async { panic!("begun") };
+        let outcome = writer.write::<()>(Kind::Pool, Verb::Create, request).await;
+        assert!(matches!(outcome, Err(Failure::NotLeader)));
+    }
+}

@@ -62,3 +62,38 @@ async fn a_controller_whose_lease_is_stolen_writes_no_more() {
     assert_eq!(stage.sim.calls().total(), 0, "a standby costs the cloud nothing");
     assert!(!stage.says("b", 1).await.0.contains(&stage.v4(1, 88).to_string()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_loses_its_lease_in_mid_write_stops_there() {
+    let stage = Stage::empty().await;
+    let letters: Vec<String> = (b'a'..b'u').map(|letter| char::from(letter).to_string()).collect();
+    for (place, letter) in letters.iter().enumerate() {
+        stage.instance(letter, u8::try_from(place).unwrap());
+        stage.node(letter, Some(letter)).await;
+    }
+    let first = stage.play().await;
+    eventually("it is in the middle of its writes", async || {
+        (!stage.pools().await.is_empty()).then(|| first.signal("STOP"))
+    })
+    .await;
+    let frozen = stage.pools().await.len();
+    assert!(frozen < 80, "stopped too late to be in the middle");
+
+    let second = stage.controller();
+    let all: Vec<&str> = letters.iter().map(String::as_str).collect();
+    stage.synced(&all).await;
+    assert_eq!(stage.pools().await.len(), 80);
+    let versions = async || {
+        let pools = stage.pools().await.into_values();
+        pools.map(|pool| kube::ResourceExt::resource_version(&pool)).collect::<Vec<_>>()
+    };
+    let (before, said) = (versions().await, first.log().len());
+    first.signal("CONT");
+    first.says("interrupted").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(versions().await, before, "the old leader wrote");
+    let after = first.log().split_off(said);
+    let wrote = after.lines().any(|line| line.contains("\"INFO\"") && line.contains("created with"));
+    assert!(!wrote, "{after}");
+    drop(second);
+}

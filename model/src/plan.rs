@@ -5,6 +5,7 @@
 
 mod absence;
 mod gate;
+mod loss;
 mod settle;
 mod verdict;
 mod wanted;

@@ -289,3 +289,35 @@ async fn a_join_adds_no_call_of_its_own() {
     let calls = stage.sim.calls();
     assert!(calls.total() <= 4, "six joins: {:?}", calls.by_action());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_of_rbac_yaml_are_enough() {
+    let mut stage = Stage::two_nodes().await;
+    stage.namespace().await;
+    // Only the names are the stage's own: the rules are the shipped ones.
+    let rbac = include_str!("../../rbac.yaml")
+        .replace("kube-system", &stage.name)
+        .replace("name: spiderpool-cloud-controller", &format!("name: {}", stage.name));
+    let cluster = testbed::shared();
+    cluster.kubectl_with(&["apply", "-f", "-"], &rbac).unwrap();
+    let account = format!("system:serviceaccount:{0}:{0}", stage.name);
+    stage.as_user(&cluster.kubeconfig_for(&account, None).unwrap());
+    let controller = stage.controller();
+    stage.synced(&["a", "b"]).await;
+    stage.listings(1).await;
+
+    // Every verb that it ever needs: create, change, remove, adopt a re-created node.
+    stage.sim.edit(|cloud| cloud.unassign(&stage.nic_id("a", 1), &[stage.v4(1, 11)])).unwrap();
+    stage.delete_node("b").await;
+    stage.node("b", Some("b")).await;
+    eventually("the pool is changed", async || {
+        let (ips, excluded) = stage.says("a", 1).await;
+        (ips == [format!("{}-{}", stage.v4(1, 12), stage.v4(1, 15))] && excluded.is_empty()).then_some(())
+    })
+    .await;
+    stage.delete_node("a").await;
+    eventually("its pools are gone", async || (stage.pools().await.len() == 4).then_some(())).await;
+    stage.synced(&["b"]).await;
+    let log = controller.log();
+    assert!(!log.contains("forbidden") && !log.contains("not written"), "{log}");
+}

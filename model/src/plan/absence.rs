@@ -61,7 +61,7 @@ impl Memory {
 mod tests {
     use super::*;
 
-    const RESYNC: Duration = Duration::from_secs(60);
+    const RESYNC: Duration = Duration::from_mins(1);
 
     fn at(seconds: u64) -> Moment {
         Moment(Duration::from_secs(seconds))

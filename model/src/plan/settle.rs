@@ -8,15 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::address::Family;
 use crate::address_set::AddressSet;
 use crate::intervals::Intervals;
-use crate::moment::Moment;
-use crate::nic::NicUse;
-use crate::node::Match;
 use crate::plan::absence::Memory;
-use crate::plan::gate::Stock;
+use crate::plan::loss::{Held, Loss, brake, loss};
 use crate::plan::wanted::{Demand, Wanted};
 use crate::plan::{Change, Input, MultusTarget, Phase, Step};
-use crate::pool::{Origin, Owner, Pool, PoolSpec, PoolTarget};
-use crate::reading::Sight;
+use crate::pool::{Owner, Pool, PoolSpec, PoolTarget};
 use crate::template::MultusName;
 
 /// The outcome: writes, and what the nodes are told about them.
@@ -30,41 +26,6 @@ pub(super) struct Settled {
     pub(super) in_use: BTreeSet<String>,
     /// By node: what keeps its pools from saying what was read.
     pub(super) delays: BTreeMap<String, Vec<String>>,
-}
-
-/// One pool of ours that exists.
-struct Held<'a> {
-    pool: &'a Pool,
-    origin: &'a Origin,
-    spec: &'a PoolSpec,
-}
-
-/// What is known about the addresses of a pool that exists.
-enum Evidence<'a> {
-    /// Nothing may be concluded.
-    Silence,
-    /// A complete reading that began then shows these addresses on its NIC.
-    Shown(&'a AddressSet, Moment),
-    /// A complete reading that began then shows that its NIC serves pods no more.
-    Denied(Moment),
-    /// Its addresses belong into another pool of the same NIC and node.
-    Superseded,
-    /// Its node is not in the cluster.
-    NodeGone,
-}
-
-/// What leaves a pool.
-#[derive(Default)]
-struct Loss {
-    /// Addresses that the latest reading misses.
-    missing: AddressSet,
-    /// The part of them that may leave the pool.
-    removed: AddressSet,
-    /// The part of them that stays, but is not handed out.
-    denied: AddressSet,
-    why: String,
-    gone: Option<String>,
-    superseded: bool,
 }
 
 pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> Settled {
@@ -86,7 +47,9 @@ pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> 
             losses.insert(*name, loss(input, demand, held, &mut memory));
         }
     }
-    brake(input, &held, &mut losses, &mut memory, &mut settled);
+    let back = brake(input, &held, &mut losses, &mut memory);
+    settled.held_back = back.count;
+    settled.notes.extend(back.notes);
     release(&held, &losses, demand, &mut settled);
     gain(input, demand, &held, &losses, &mut settled);
     for wanted in demand.pools.values().filter(|wanted| settled.pools.contains_key(&wanted.name)) {
@@ -127,119 +90,6 @@ fn strangers(input: &Input<'_>) -> Vec<String> {
         )
     };
     by_provider.into_iter().map(sentence).collect()
-}
-
-fn evidence<'a>(input: &'a Input<'_>, demand: &'a Demand, held: &Held<'_>) -> Evidence<'a> {
-    let Held { pool, origin, spec } = held;
-    if let Some(wanted) = demand.pools.get(&pool.name).filter(|wanted| wanted.origin.nic == origin.nic) {
-        return Evidence::Shown(&wanted.shown, wanted.at);
-    }
-    let Some((node, matched)) = input.nodes.get(&origin.node) else {
-        return Evidence::NodeGone;
-    };
-    let successor =
-        demand.by_nic.get(&(origin.nic.clone(), spec.family())).and_then(|name| demand.pools.get(name));
-    if successor.is_some_and(|wanted| wanted.origin.node == node.name) {
-        return Evidence::Superseded;
-    }
-    // A node that was re-created on another instance leaves the old instance's pools to what the cloud says of it.
-    let provider = match matched {
-        Match::Instance { provider, .. } if *provider == origin.provider => provider,
-        Match::Instance { .. } | Match::None(_) if node.uid != origin.node_uid => &origin.provider,
-        Match::Instance { .. } | Match::None(_) => return Evidence::Silence,
-    };
-    let Some(reading) = input.readings.get(provider) else {
-        return Evidence::Silence;
-    };
-    match reading.sight(&origin.instance) {
-        Sight::Unknown => Evidence::Silence,
-        Sight::Absent(at) => Evidence::Denied(at),
-        Sight::Present(nics, at) => match nics.iter().find(|nic| nic.id == origin.nic) {
-            None => Evidence::Denied(at),
-            Some(nic) if matches!(nic.use_, NicUse::LeftAlone(_)) => Evidence::Denied(at),
-            Some(nic) if matches!(nic.use_, NicUse::Unclear(_)) => Evidence::Silence,
-            Some(nic) => match reading.subnet(&nic.subnet) {
-                Some(subnet) if subnet.block(spec.family()) != Some(spec.subnet) => Evidence::Denied(at),
-                // The NIC serves pods, but not through this node: unclear names, rivals, an unknown subnet.
-                Some(_) if node.uid != origin.node_uid => Evidence::Denied(at),
-                Some(_) | None => Evidence::Silence,
-            },
-        },
-    }
-}
-
-fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: &mut Memory) -> Loss {
-    let Held { pool, origin, spec } = held;
-    let nothing = AddressSet::new();
-    let (shown, at) = match evidence(input, demand, held) {
-        Evidence::Silence => {
-            return Loss { denied: spec.denied.clone(), ..Loss::default() };
-        }
-        Evidence::Superseded => {
-            let removed = spec.ips.difference(&pool.allocated);
-            let why = format!("its addresses moved to another pool of NIC {}", origin.nic);
-            return Loss { removed, why, superseded: true, ..Loss::default() };
-        }
-        Evidence::NodeGone => {
-            // Half a pool of a node that is gone serves nobody: it goes whole, or waits whole.
-            let removed = if pool.allocated.is_empty() { spec.ips.clone() } else { nothing };
-            let (node, why) = (origin.node.clone(), format!("node {} left the cluster", origin.node));
-            return Loss { removed, why, gone: Some(node), ..Loss::default() };
-        }
-        Evidence::Shown(shown, at) => (shown, at),
-        Evidence::Denied(at) => (&nothing, at),
-    };
-    let missing = spec.ips.difference(shown);
-    let twice = memory.miss(&pool.name, &missing, at, input.policy.resync);
-    let removed = twice.difference(&pool.allocated);
-    let denied = missing.difference(&removed).difference(&pool.allocated);
-    let why = format!("provider {} shows them on NIC {} no more", origin.provider, origin.nic);
-    Loss { missing, removed, denied, why, ..Loss::default() }
-}
-
-/// Takes losses back that are too many at once and not yet confirmed.
-fn brake(
-    input: &Input<'_>,
-    held: &BTreeMap<&str, Held<'_>>,
-    losses: &mut BTreeMap<&str, Loss>,
-    memory: &mut Memory,
-    settled: &mut Settled,
-) {
-    let stock = Stock::new(held.values().map(|held| (held.origin.node.as_str(), &held.spec.ips)));
-    let (now, share, resync) = (input.now, input.policy.max_share, input.policy.resync);
-    // What another pool of the same NIC takes over is not lost.
-    let lost = |loss: &&Loss| loss.gone.is_some() || !loss.missing.is_empty();
-    let removed: AddressSet =
-        losses.values().filter(lost).flat_map(|loss| loss.removed.ranges().to_vec()).collect();
-    if !memory.removals.admits(&removed, &stock, share, now, resync) {
-        settled.held_back = removed.count();
-        settled.notes.push(format!(
-            "removal of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
-            removed.count()
-        ));
-        for loss in losses.values_mut().filter(|loss| lost(&&**loss)) {
-            let kept = std::mem::take(&mut loss.removed);
-            if loss.gone.is_none() {
-                loss.denied = loss.denied.union(&kept);
-            }
-        }
-    }
-    let fresh = |name: &str, loss: &Loss| {
-        let before = held.get(name).map(|held| held.spec.denied.clone()).unwrap_or_default();
-        loss.denied.difference(&before)
-    };
-    let denied: AddressSet =
-        losses.iter().flat_map(|(name, loss)| fresh(name, loss).ranges().to_vec()).collect();
-    if !memory.denials.admits(&denied, &stock, share, now, resync) {
-        settled.held_back = settled.held_back.saturating_add(denied.count());
-        settled.notes.push(format!(
-            "denial of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
-            denied.count()
-        ));
-        for (name, loss) in losses.iter_mut() {
-            loss.denied = loss.denied.difference(&fresh(name, loss));
-        }
-    }
 }
 
 /// Writes down everything that leaves a pool.

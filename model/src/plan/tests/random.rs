@@ -125,7 +125,7 @@ fn play(world: &mut World, pods: &mut Pods, event: &Event) {
             let gone: Vec<_> = gone.into_iter().map(|p| p.name.clone()).collect();
             world.pass_with(|_: &Change| {
                 write += 1;
-                write % 8 == 0 || (failing >> (write % 8)) & 1 == 0
+                write.is_multiple_of(8) || (failing >> (write % 8)) & 1 == 0
             });
             if failed {
                 // The stale picture may confirm nothing new: what shrinks now was confirmed by complete readings.

@@ -9,7 +9,7 @@ use crate::{
     AddressSet, Family, InstanceId, Nic, NicId, NicUse, NodeReport, Origin, Owner, Pool, PoolSpec, Subnet,
 };
 
-pub(super) const RESYNC: Duration = Duration::from_secs(60);
+pub(super) const RESYNC: Duration = Duration::from_mins(1);
 
 pub(super) fn set(text: &str) -> AddressSet {
     AddressSet::parse(&text.split(',').filter(|t| !t.is_empty()).collect::<Vec<_>>()).unwrap()

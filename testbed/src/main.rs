@@ -1,5 +1,6 @@
 //! `testbed`: brings the local world up, runs a command in it, takes it down.
 
+mod demo;
 mod licences;
 mod up;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use testbed::Programs;
 
@@ -18,11 +20,13 @@ Examples:
   testbed down --dir /tmp/a              end the one that runs there
   testbed run -- kubectl get nodes       a control plane for the time of one command
   testbed run -- cargo test -p api       one control plane shared by all tests of the command
+  testbed demo                           the main job on show: a simulated VPC's NICs become pools; then stays up
   testbed licences                       check the licence and the source of every dependency against deny.toml
 
 Environment:
   SPIDERPOOL_TESTBED_CACHE   where built programs are kept (default: ~/.cache/spiderpool-testbed)
-  KUBEBUILDER_ASSETS         a folder with programs to use as they are, before those on PATH";
+  KUBEBUILDER_ASSETS         a folder with programs to use as they are, before those on PATH
+  CONTROLLER_BIN, DEMO_EXIT  as --controller and --exit of `testbed demo`";
 
 /// A real Kubernetes control plane on this machine, for tests and demos.
 #[derive(Parser)]
@@ -54,6 +58,15 @@ enum Task {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Shows the main job: a simulated VPC, the real controller, and how pools follow the cloud; stays up until Ctrl-C.
+    Demo {
+        /// The controller's binary; default: the one beside this program
+        #[arg(long, env = "CONTROLLER_BIN")]
+        controller: Option<PathBuf>,
+        /// End by itself after the last step
+        #[arg(long, env = "DEMO_EXIT", value_parser = FalseyValueParser::new())]
+        exit: bool,
+    },
     /// Checks the licence and the source of every dependency against deny.toml.
     Licences {
         /// The folder of the workspace.
@@ -69,6 +82,9 @@ fn main() -> ExitCode {
         Task::Up { dir } => up::up(&dir),
         Task::Down { dir } => up::down(&dir),
         Task::Run { command } => up::run(&command),
+        Task::Demo { controller, exit } => {
+            demo::demo(controller, if exit { demo::Ending::Exit } else { demo::Ending::Stay })
+        }
         Task::Licences { workspace } => licences::check(&workspace),
     };
     result.unwrap_or_else(|error| {

@@ -97,15 +97,29 @@ async fn attend(mut child: Child, signals: &mut Signals) -> anyhow::Result<ExitS
 }
 
 /// The signals that ask us to end.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
+    /// Catches them from now on; needs a tokio runtime.
+    pub(crate) fn catch() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one of them.
+    pub(crate) async fn wait(&mut self) {
+        while !self.arrived(Duration::from_mins(1)).await {}
+    }
+
     /// Waits at most `patience` for one of them.
-    async fn arrived(&mut self, patience: Duration) -> bool {
+    pub(crate) async fn arrived(&mut self, patience: Duration) -> bool {
         let Self { interrupt, terminate, hangup } = self;
         tokio::select! {
             _ = interrupt.recv() => true,
@@ -124,11 +138,7 @@ fn listening(task: impl AsyncFnOnce(&mut Signals) -> anyhow::Result<ExitCode>) -
         .build()
         .context("cannot start a runtime")?;
     runtime.block_on(async {
-        let mut signals = Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        };
+        let mut signals = Signals::catch()?;
         task(&mut signals).await
     })
 }

@@ -50,6 +50,7 @@ pub(crate) async fn run(arguments: PlanArguments) -> Result<(), Failure> {
     match failure {
         // An empty List would read as "nothing to do".
         Some(failure) if is_empty => return Err(failure),
+        None if output == Format::Table && text.is_empty() => console::inform("no pool is there or wanted"),
         None if text.is_empty() && extent == Extent::Changes => {
             let count = plan.pools.len();
             console::inform(&format!(

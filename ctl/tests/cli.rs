@@ -1,6 +1,6 @@
 //! The real binary, against the simulated cloud and a real API server.
 
-#![expect(clippy::unwrap_used, reason = "a test's own functions may fail it")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's own functions may fail it")]
 
 #[path = "cli/bench.rs"]
 mod bench;

@@ -38,7 +38,7 @@ impl Ran {
     #[track_caller]
     pub(crate) fn failed(self, status: i32) -> String {
         assert_eq!((self.status, self.stdout.as_str()), (status, ""), "{}", self.stderr);
-        let sentence = self.stderr.strip_prefix("spiderpoolctl: ").expect("a sentence of ours");
+        let sentence = self.stderr.strip_prefix("spiderpoolctl: ").unwrap();
         assert!(sentence.ends_with('\n') && !sentence.contains(SECRET), "{sentence}");
         sentence.trim_end().to_owned()
     }
@@ -105,7 +105,7 @@ pub(crate) fn run(mut command: Command, input: &str) -> Ran {
     drop(stdin);
     let output = child.wait_with_output().unwrap();
     Ran {
-        status: output.status.code().expect("it ended by itself"),
+        status: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }

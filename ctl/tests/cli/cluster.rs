@@ -1,8 +1,11 @@
 //! `plan` against a real API server: what it reads there, and whether what it prints is accepted there.
 
+use std::net::IpAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
+use testbed::aliyun::{Cloud, KEY, NicSpec, Refusal, SECRET};
 use testbed::{Cluster, unique};
 
 use crate::bench::{Bench, CTL, Ran, list, pool, provider, run};
@@ -14,16 +17,19 @@ fn cluster() -> &'static Cluster {
     cluster
 }
 
-/// A bench whose nodes, provider and attachments have names of their own, and whose nodes are in the shared cluster.
+/// A bench of its own within the shared cluster: names and addresses that no other test has, and nodes that are there.
 struct Scene {
     bench: Bench,
     /// The prefix of its names, and the value of the label that selects its nodes.
     name: String,
+    /// The first three octets of its eth1.
+    block: String,
 }
 
 impl Scene {
     fn new() -> Self {
-        let (bench, name) = (Bench::seed(), unique("ctl"));
+        let (bench, name) = (Bench::empty(), unique("ctl"));
+        let block = bench.sim.edit(cloud).unwrap();
         let nodes =
             ["master", "worker"].map(|node| (format!("{name}-{node}"), format!("cn-hangzhou.i-bp1{node}")));
         let labelled = list(&nodes)
@@ -32,7 +38,14 @@ impl Scene {
         let config = provider(&name, bench.sim.endpoints());
         let multus = format!("    multusName: default/{name}-{{interface}}\n");
         bench.write("cloud.yaml", &format!("nodeSelector: scene={name}\n{config}{multus}"));
-        Self { bench, name }
+        Self { bench, name, block }
+    }
+
+    /// Assigns one address more to the worker's eth1, and returns it.
+    fn assign(&self) -> String {
+        let address = format!("{}.200", self.block);
+        self.bench.sim.edit(|cloud| cloud.assign("eni-worker1", &[address.parse().unwrap()])).unwrap();
+        address
     }
 
     fn node(&self, node: &str) -> String {
@@ -67,6 +80,41 @@ impl Scene {
             cluster().kubectl(&args).unwrap();
         }
     }
+}
+
+/// Builds two nodes with two NICs each in the seed's VPC, on addresses of their own: pools of one cluster never share any.
+/// Returns the first three octets of the second subnet.
+fn cloud(cloud: &mut Cloud) -> Result<String, Refusal> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // 100.64.0.0/10 is used by no other test.
+    let number = std::process::id() % 64 * 256 + COUNT.fetch_add(2, Ordering::Relaxed) % 256;
+    let block = |nic: u32| format!("100.{}.{}", 64 + number / 256, number % 256 + nic);
+    let block6 = |nic: u32| format!("2001:db8:64:{:x}:", number + nic);
+    cloud.add_key(KEY, SECRET);
+    cloud.add_vpc("vpc-bp1seed", "100.64.0.0/10".parse().unwrap(), Some("2001:db8:64::/48".parse().unwrap()));
+    for nic in 0..2 {
+        let (v4, v6) = (format!("{}.0/24", block(nic)), format!("{}:/64", block6(nic)));
+        let (v4, v6) = (v4.parse().unwrap(), Some(v6.parse().unwrap()));
+        cloud.add_vswitch(format!("vsw-{nic}"), "vpc-bp1seed", "cn-hangzhou-i", v4, v6);
+    }
+    for (node, first) in [("master", 10), ("worker", 20)] {
+        let instance = format!("i-bp1{node}");
+        cloud.add_instance(&instance, node, "ecs.g7.xlarge", "vsw-0")?;
+        for nic in 0..2 {
+            let ips = (1..=5).map(|n| format!("{}.{}", block(nic), first + n));
+            let ips = ips.chain((1..=3).map(|n| format!("{}:{}", block6(nic), first + n)));
+            let (id, switch) = (format!("eni-{node}{nic}"), format!("vsw-{nic}"));
+            let spec = if nic == 0 {
+                NicSpec::primary(id, switch)
+            } else {
+                NicSpec::secondary(id, switch).device_index(Some(nic))
+            };
+            let own = format!("{}.{first}", block(nic)).parse().unwrap();
+            let ips: Vec<IpAddr> = ips.map(|ip| ip.parse().unwrap()).collect();
+            cloud.attach(&instance, spec.primary_ip(own).ips(ips))?;
+        }
+    }
+    Ok(block(1))
 }
 
 #[test]
@@ -125,23 +173,19 @@ fn a_cluster_that_has_it_all_gets_nothing() {
 fn a_new_address_is_an_update_that_can_be_applied() {
     let scene = Scene::new();
     scene.apply(&scene.plan("").ok());
-    scene
-        .bench
-        .sim
-        .edit(|cloud| cloud.assign("eni-bp1worker1", &["192.168.0.200".parse().unwrap()]))
-        .unwrap();
+    let address = scene.assign();
     let text = scene.plan("").ok();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     let kinds: Vec<&Value> = documents.iter().map(|it| &it["kind"]).collect();
     assert_eq!(kinds, ["SpiderIPPool", "SpiderNode"], "{text}");
     let changed = pool(&documents, &scene.node("worker"), "eth1", 4);
-    assert_eq!(changed["spec"]["ips"], json!(["192.168.0.161-192.168.0.165", "192.168.0.200"]));
+    assert_eq!(changed["spec"]["ips"], json!([format!("{0}.21-{0}.25", scene.block), address]));
     assert!(changed["metadata"]["resourceVersion"].is_string(), "{changed}");
     let table = scene.plan("-o table").ok();
     let [row] = table.lines().filter(|line| line.ends_with(" update")).collect::<Vec<_>>()[..] else {
         panic!("one update: {table}")
     };
-    assert!(row.contains("192.168.0.161-165,192.168.0.200") && row.contains(" 6 "), "{row}");
+    assert!(row.contains(&format!("{}.21-25,{address}", scene.block)) && row.contains(" 6 "), "{row}");
     scene.apply(&text);
     assert_eq!(scene.plan("").ok(), "");
 }
@@ -150,11 +194,7 @@ fn a_new_address_is_an_update_that_can_be_applied() {
 fn an_update_whose_pool_changed_since_is_refused() {
     let scene = Scene::new();
     scene.apply(&scene.plan("").ok());
-    scene
-        .bench
-        .sim
-        .edit(|cloud| cloud.assign("eni-bp1worker1", &["192.168.0.200".parse().unwrap()]))
-        .unwrap();
+    scene.assign();
     let text = scene.plan("").ok();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     let name =

@@ -18,7 +18,7 @@ fn a_list_documents_json_and_stdin_give_the_same_plan() {
         // Only the time of the reading may differ.
         let same =
             text.lines().filter(|line| !line.contains("observedAt") && !line.contains("TransitionTime"));
-        same.map(|line| format!("{line}\n")).collect::<String>()
+        same.collect::<Vec<_>>().join("\n")
     };
     let list = wanted(bench.ctl("plan --config cloud.yaml --nodes nodes.yaml").ok());
     assert!(list.contains("kind: SpiderIPPool"), "{list}");

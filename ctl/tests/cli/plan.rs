@@ -183,7 +183,7 @@ fn planning_writes_nothing_to_the_cloud() {
     let bench = Bench::seed();
     bench.ctl(PLAN).ok();
     let actions: Vec<String> =
-        bench.sim.calls().by_action().into_iter().map(|(action, _)| action.to_string()).collect();
+        bench.sim.calls().by_action().into_keys().map(|action| action.clone()).collect();
     assert!(
         !actions.is_empty() && actions.iter().all(|action| action.starts_with("Describe")),
         "{actions:?}"

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1;
 use kube::ResourceExt;
-use model::{AddressSet, Node, Origin, Owner, Pool, PoolSpec};
+use model::{AddressRange, AddressSet, Node, Origin, Owner, Pool, PoolSpec, RangeError};
 
 use crate::{SpiderIPPool, allocations, labels};
 
@@ -36,10 +36,12 @@ pub struct PoolView {
 #[must_use]
 pub fn pool(object: &SpiderIPPool) -> PoolView {
     let (ips, bad_ips) = AddressSet::parse_lenient(&object.spec.ips);
+    // Whoever wrote `b-a` meant the addresses from a to b: nobody else may take them for free.
+    let ips = ips.union(&bad_ips.iter().filter_map(turned).collect());
     let (excluded, bad_exclusions) = AddressSet::parse_lenient(&object.spec.exclude_ips);
     let mut problems: Vec<String> = bad_ips.iter().map(|error| format!("spec.ips: {error}")).collect();
-    if overlaps(&object.spec.ips, &ips) {
-        problems.push(format!("spec.ips: ranges overlap, each address counts once: {ips}"));
+    if overlaps(&object.spec.ips) {
+        problems.push("spec.ips: ranges overlap, each address counts once".to_owned());
     }
     problems.extend(bad_exclusions.iter().map(|error| format!("spec.excludeIPs: {error}")));
     let text = object.status.as_ref().and_then(|status| status.allocated_ips.as_deref());
@@ -64,10 +66,18 @@ pub fn pool(object: &SpiderIPPool) -> PoolView {
     PoolView { pool, problems }
 }
 
+/// Returns a reversed range the right way round.
+fn turned(error: &RangeError) -> Option<AddressRange> {
+    let RangeError::Reversed { text } = error else { return None };
+    let (last, first) = text.split_once('-')?;
+    AddressRange::new(first.trim().parse().ok()?, last.trim().parse().ok()?)
+}
+
 /// Whether some address is named twice in a list: the ranges one by one hold more than their union.
-fn overlaps(items: &[String], union: &AddressSet) -> bool {
-    let single = items.iter().filter_map(|item| item.parse::<model::AddressRange>().ok());
-    single.fold(0, |sum: u128, range| sum.saturating_add(range.count())) > union.count()
+fn overlaps(items: &[String]) -> bool {
+    let ranges: Vec<AddressRange> = items.iter().filter_map(|item| item.parse().ok()).collect();
+    let single = ranges.iter().fold(0, |sum: u128, range| sum.saturating_add(range.count()));
+    single > ranges.into_iter().collect::<AddressSet>().count()
 }
 
 fn ours(object: &SpiderIPPool, ips: &AddressSet, excluded: &AddressSet) -> Option<Owner> {
@@ -155,6 +165,15 @@ mod tests {
             object.annotations_mut().remove(key);
             assert_eq!(pool(&object).pool.owner, Owner::Foreign, "{key}");
         }
+    }
+
+    #[test]
+    fn a_reversed_range_is_said_and_counts_as_taken() {
+        let mut object = render::pool(&target());
+        object.spec.ips = vec!["2001:db8::9-2001:db8::1".into()];
+        let view = pool(&object);
+        assert_eq!(view.pool.ips.to_strings(), ["2001:db8::1-2001:db8::9"]);
+        assert_eq!(view.problems.len(), 1, "{:?}", view.problems);
     }
 
     #[test]

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::SpiderIPPool;
 use config::{Cloud, Config};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
 use model::{Failure, Input, InstanceId, Match, Memory, Moment, Plan, Policy, ProviderName, Reading, Sight};
 use providers::{Class, Measured};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -44,6 +47,8 @@ pub(crate) struct Term {
     asked: BTreeMap<InstanceId, (u32, Instant)>,
     unsynced: BTreeMap<String, Instant>,
     said: BTreeSet<String>,
+    /// What was said of pools, by UID.
+    flaws: BTreeSet<(String, String)>,
     failures: u32,
 }
 
@@ -82,6 +87,7 @@ impl Term {
             asked: BTreeMap::new(),
             unsynced: BTreeMap::new(),
             said: BTreeSet::new(),
+            flaws: BTreeSet::new(),
             failures: 0,
         }
     }
@@ -96,12 +102,7 @@ impl Term {
     }
 
     /// Takes in what a provider showed.
-    pub(crate) fn observe(
-        &mut self,
-        observation: Observation,
-        events: &Events,
-        on: &k8s_openapi::api::core::v1::ObjectReference,
-    ) {
+    pub(crate) fn observe(&mut self, observation: Observation, events: &Events, on: &ObjectReference) {
         let Observation { provider, began, outcome } = observation;
         let reading = self.readings.entry(provider.clone()).or_default();
         match outcome {
@@ -171,6 +172,7 @@ impl Term {
             plan.nodes.retain(|node, _| world.selects(selector, node));
         }
         self.say(&plan);
+        self.say_flaws(world, events);
         self.count(&plan, world, metrics);
         let ask = self.ask(&nodes, began);
         let applied = apply(&plan, world, writer, events, Timestamp::now()).await;
@@ -227,6 +229,26 @@ impl Term {
             warn!("{note}");
         }
         self.said = now;
+    }
+
+    /// Says in an Event on the pool what cannot be read of it, once for each version of the text.
+    fn say_flaws(&mut self, world: &World, events: &Events) {
+        let mut now = BTreeSet::new();
+        for (pool, flaws) in world.flaws() {
+            let said = (pool.uid.clone(), flaws.join("; "));
+            if !self.flaws.contains(&said) {
+                let on = ObjectReference {
+                    api_version: Some(SpiderIPPool::api_version(&()).into_owned()),
+                    kind: Some(SpiderIPPool::kind(&()).into_owned()),
+                    name: Some(pool.name.clone()),
+                    uid: Some(pool.uid.clone()),
+                    ..ObjectReference::default()
+                };
+                events.report(on, Severity::Warning, "Unreadable", "Read", &said.1);
+            }
+            now.insert(said);
+        }
+        self.flaws = now;
     }
 
     fn count(&mut self, plan: &Plan, world: &World, metrics: &Metrics) {

@@ -92,6 +92,8 @@ impl<T> Shelf<T> {
 pub struct World {
     nodes: Shelf<NodeFacts>,
     pools: Shelf<Pool>,
+    /// What cannot be read of pools, by pool.
+    flaws: BTreeMap<String, Vec<String>>,
     multus: Shelf<SpiderMultusConfig>,
     spider_nodes: Shelf<SpiderNode>,
     /// Pools whose allocations the last plan waited for: only there does a changed allocation matter.
@@ -104,18 +106,30 @@ impl World {
         match seen {
             Seen::Node(delta) => self.nodes.take(delta, |before, after| before != after),
             Seen::Pool(delta) => {
+                let mut flaws_changed = false;
                 let delta = match delta {
-                    Delta::Here(key, view) => Delta::Here(key, view.pool),
+                    Delta::Here(key, PoolView { pool, problems }) => {
+                        flaws_changed = self.flaws.get(&key).map_or(&[][..], Vec::as_slice) != problems;
+                        if problems.is_empty() {
+                            self.flaws.remove(&key);
+                        } else {
+                            self.flaws.insert(key.clone(), problems);
+                        }
+                        Delta::Here(key, pool)
+                    }
                     Delta::Begin => Delta::Begin,
                     Delta::End => Delta::End,
                     Delta::Gone(key) => Delta::Gone(key),
                 };
                 let in_use = &self.in_use;
-                self.pools.take(delta, |before, after| {
+                let changed = self.pools.take(delta, |before, after| {
                     (&before.owner, &before.ips, before.terminating)
                         != (&after.owner, &after.ips, after.terminating)
                         || (in_use.contains(&after.name) && before.allocated != after.allocated)
-                })
+                });
+                let there = &self.pools.items;
+                self.flaws.retain(|pool, _| there.contains_key(pool));
+                changed || flaws_changed
             }
             Seen::Multus(delta) => self.multus.take(delta, |before, after| before.spec != after.spec),
             Seen::SpiderNode(delta) => self.spider_nodes.take(delta, |before, after| {
@@ -163,6 +177,11 @@ impl World {
     #[must_use]
     pub fn pools(&self) -> &BTreeMap<String, Pool> {
         &self.pools.items
+    }
+
+    /// Returns what cannot be read of pools, with the pool: to be said in an Event.
+    pub fn flaws(&self) -> impl Iterator<Item = (&Pool, &[String])> {
+        self.flaws.iter().filter_map(|(name, flaws)| Some((self.pools.items.get(name)?, flaws.as_slice())))
     }
 
     /// Returns an attachment by `namespace/name`.

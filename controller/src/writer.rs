@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::Leadership;
-use crate::metrics::{Kind, Metrics, Outcome, Verb};
+use crate::metrics::{Change, Kind, Metrics, Outcome, Verb};
 use crate::server::Health;
 
 /// Longest time that one write may take.
@@ -56,6 +56,11 @@ impl Writer {
         stop: CancellationToken,
     ) -> Self {
         Self { client, leadership, metrics, health, stop }
+    }
+
+    /// Counts what became of one step of a plan.
+    pub(crate) fn count_step(&self, change: Change, outcome: Outcome) {
+        self.metrics.step(change, outcome);
     }
 
     /// Makes one write, if we still lead, within the time that is left of the term.

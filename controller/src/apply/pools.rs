@@ -13,9 +13,9 @@ use tracing::{info, warn};
 
 use super::{Applied, Troubles, some_at_once};
 use crate::events::{Events, Severity};
-use crate::metrics::{Kind, Verb};
+use crate::metrics::{self, Kind, Outcome, Verb};
 use crate::world::{Delta, Seen, World};
-use crate::writer::{Failure, Writer};
+use crate::writer::{self, Failure, Writer};
 
 /// What a step left behind.
 enum Left {
@@ -42,9 +42,11 @@ pub(super) async fn write(
     let mut told = BTreeMap::<String, Vec<String>>::new();
     for phase in [Phase::Release, Phase::Gain] {
         let due = plan.steps.iter().filter(|step| step.phase == phase);
-        let ready: Vec<&Step> = due
-            .filter(|step| !failed.contains(step.change.pool()) && step.needs.is_disjoint(&failed))
-            .collect();
+        let (ready, waiting): (Vec<&Step>, Vec<&Step>) =
+            due.partition(|step| !failed.contains(step.change.pool()) && step.needs.is_disjoint(&failed));
+        for step in waiting {
+            writer.count_step(kind(&step.change), Outcome::Skipped);
+        }
         let outcomes = some_at_once(ready.iter().map(async |step| {
             let held = world.pools().get(step.change.pool());
             let version: Option<&String> = versions.get(step.change.pool());
@@ -52,6 +54,7 @@ pub(super) async fn write(
         }))
         .await;
         for (step, outcome) in outcomes {
+            writer.count_step(kind(&step.change), result(&outcome));
             let (name, node) = (step.change.pool().to_owned(), node_of(&step.change, world));
             let sentence = sentence(&step.change, world);
             match outcome {
@@ -199,6 +202,22 @@ async fn count(
             }
         };
         applied.seen.push(Seen::Pool(Delta::Here(object.name_any(), view::pool(&object))));
+    }
+}
+
+fn kind(change: &Change) -> metrics::Change {
+    match change {
+        Change::Create(_) => metrics::Change::Create,
+        Change::Update(_) => metrics::Change::Update,
+        Change::Delete { .. } => metrics::Change::Delete,
+    }
+}
+
+fn result(outcome: &Result<Left, Failure>) -> Outcome {
+    match outcome {
+        Ok(Left::Pool(_) | Left::Nothing) => Outcome::Done,
+        Ok(Left::NodeIsThere) => Outcome::Skipped,
+        Err(failure) => writer::outcome(failure),
     }
 }
 

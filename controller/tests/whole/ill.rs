@@ -234,3 +234,31 @@ async fn events_say_what_was_done_and_why() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_of_a_pool_is_said_in_an_event_on_it() {
+    let stage = Stage::two_nodes().await;
+    let _controller = stage.play().await;
+    stage.synced(&["a", "b"]).await;
+    let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
+    let name = format!("{}-odd", stage.name);
+    let odd: SpiderIPPool = serde_json::from_value(json!({
+        "apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderIPPool",
+        "metadata": {"name": name, "labels": {labels::PROVIDER: stage.name}},
+        "spec": {"subnet": "2001:db8:9::/64", "ips": [
+            "2001:db8:9::9-2001:db8:9::1", "2001:db8:9::20-2001:db8:9::30", "2001:db8:9::25",
+        ]},
+    }))
+    .unwrap();
+    api.create(&PostParams::default(), &odd).await.unwrap();
+    let events: Api<k8s_openapi::api::events::v1::Event> = Api::all(stage.client.clone());
+    let note = eventually("an Event on the pool", async || {
+        let all = events.list(&ListParams::default()).await.unwrap();
+        let on = |event: &k8s_openapi::api::events::v1::Event| {
+            event.regarding.as_ref().is_some_and(|on| on.name.as_deref() == Some(&name))
+        };
+        all.items.into_iter().find(on).and_then(|event| event.note)
+    })
+    .await;
+    assert!(note.contains("2001:db8:9::9-2001:db8:9::1") && note.contains("overlap"), "{note}");
+}

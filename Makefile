@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 TESTBED := $(CARGO) run --quiet -p testbed --
+# Where cargo puts what it builds unoptimized.
+BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 # What users install; the rest of the workspace's binaries are tools of this repository.
 PRODUCTS := $(patsubst %,-p %,controller ctl)
 
@@ -36,9 +38,10 @@ test: ensure ## Run every test, the ones on a real control plane too; ends with 
 	awk '$(TOTAL)' "$$log" || status=1; exit $$status
 
 .PHONY: demo
-demo: ensure ## Show the main job: a simulated VPC's NICs become pools on a real API server
-	@$(CARGO) build --locked $(PRODUCTS)
-	@$(TESTBED) demo
+demo: needs-cargo ## Show the main job: a simulated VPC's NICs become pools on a real API server (DEMO_EXIT=1: end by itself)
+	@echo "== building the controller, the CLI and the testbed (unoptimized; minutes the first time, then a second)"
+	@$(CARGO) build --locked -p testbed $(PRODUCTS)
+	@$(BUILT)/testbed demo
 
 .PHONY: bench
 bench: ensure ## Measure what docs/performance.md states

@@ -112,7 +112,7 @@ fn pools(plan: &Plan, cluster: &Cluster) -> Result<Vec<Document>, Failure> {
     Ok(documents)
 }
 
-/// Returns a pool so that applying it has the effect of the controller's patch: lists that are empty now are said to be.
+/// Returns a pool so that applying it has the effect of the controller's patch: what is empty now is said to be.
 fn update(target: &PoolTarget, cluster: &Cluster, first: bool) -> Result<Document, Failure> {
     let held = cluster.pools.get(&target.name);
     let version = held.map(|pool| pool.version.clone()).filter(|_| first);
@@ -120,11 +120,14 @@ fn update(target: &PoolTarget, cluster: &Cluster, first: bool) -> Result<Documen
     let object = &mut document.object;
     object["spec"]["excludeIPs"] = json!(target.spec.excluded.to_strings());
     object["spec"]["ips"] = json!(target.spec.ips.to_strings());
-    let denied =
-        held.is_some_and(|pool| matches!(&pool.owner, Owner::Ours(_, spec) if !spec.denied.is_empty()));
-    if denied && target.spec.denied.is_empty() {
-        // Apply keeps annotations that it did not write itself; an empty one denies nothing.
-        object["metadata"]["annotations"][labels::DENIED] = json!("");
+    if let Some(Owner::Ours(_, spec)) = held.map(|pool| &pool.owner) {
+        if spec.gateway.is_some() && target.spec.gateway.is_none() {
+            object["spec"]["gateway"] = Value::Null;
+        }
+        if !spec.denied.is_empty() && target.spec.denied.is_empty() {
+            // Apply keeps annotations that it did not write itself; an empty one denies nothing.
+            object["metadata"]["annotations"][labels::DENIED] = json!("");
+        }
     }
     Ok(document)
 }

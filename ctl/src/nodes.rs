@@ -94,8 +94,14 @@ fn documents(text: &str, origin: &str) -> Result<Vec<Value>, String> {
     }
     let options = serde_saphyr::options! {
         with_snippet: false,
-        // 5,000 nodes as kubectl prints them have a million values; the reader's own limits are meant for strangers.
-        budget: serde_saphyr::budget! { max_nodes: 50_000_000, max_events: 200_000_000 },
+        // 5,000 nodes as kubectl prints them are some 50 MB and a million values, or 5,000 documents; the reader's own
+        // limits are meant for texts of strangers. Depth and aliases stay limited.
+        budget: serde_saphyr::budget! {
+            max_nodes: 50_000_000,
+            max_events: 200_000_000,
+            max_documents: 100_000,
+            max_total_scalar_bytes: 1 << 30,
+        },
     };
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
@@ -131,6 +137,12 @@ mod tests {
             let list = format!("apiVersion: v1\nkind: {kind}\nitems: [{json}]\n");
             assert_eq!(names(&list), ["c"]);
         }
+    }
+
+    #[test]
+    fn a_document_for_each_node_of_a_large_cluster_is_fine() {
+        let node = |at| format!("---\n{}", ONE.replace("name: a", &format!("name: n{at}")));
+        assert_eq!(names(&(0..5000).map(node).collect::<Vec<_>>().concat()).len(), 5000);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use testbed::aliyun::{Cloud, KEY, NicSpec, Refusal, SECRET};
+use testbed::aliyun::{Cloud, KEY, NicSpec, Refusal, SECRET, Topology};
 use testbed::{Cluster, unique};
 
 use crate::bench::{Bench, CTL, Ran, list, pool, provider, run};
@@ -244,4 +244,50 @@ fn an_api_server_that_is_gone_is_one_sentence() {
     command.env("KUBECONFIG", scene.bench.dir.path().join("gone.kubeconfig"));
     let sentence = run(command, "").failed(1);
     assert!(sentence.contains("API server") && sentence.lines().count() == 1, "{sentence}");
+}
+
+#[test]
+fn what_is_gone_from_a_pool_goes_when_the_update_is_applied() {
+    let scene = Scene::new();
+    let (name, node) = (&scene.name, scene.node("rack"));
+    let config = |nic: &str| {
+        format!(
+            "nodeSelector: scene={name}-rack\nproviders:\n  - name: {name}\n    type: static\n    multusName: \
+             default/{name}-{{interface}}\n    nodes:\n      {node}:\n        - {{interface: eth9, subnet: {}.0/24, {nic}}}\n",
+            scene.block
+        )
+    };
+    let labels = format!("metadata: {{labels: {{scene: {name}-rack}}, name: {node}}}");
+    cluster()
+        .kubectl_with(&["apply", "-f", "-"], &format!("{{apiVersion: v1, kind: Node, {labels}}}"))
+        .unwrap();
+    let nics = |ips: &str| ips.replace('@', &scene.block);
+    scene.bench.write("cloud.yaml", &config(&nics("gateway: @.1, ips: [@.60-@.69]")));
+    let first = scene.plan("").ok();
+    cluster().kubectl_with(&["apply", "-f", "-"], &first).unwrap();
+    let first: Vec<Value> = serde_saphyr::from_multiple(&first).unwrap();
+    let object = pool(&first, &node, "eth9", 4)["metadata"]["name"].as_str().unwrap();
+    scene.bench.write("cloud.yaml", &config(&nics("ips: [@.60-@.70]")));
+    let second = scene.plan("").ok();
+    cluster().kubectl_with(&["apply", "--validate=strict", "-f", "-"], &second).unwrap();
+    let now: Value =
+        serde_json::from_str(&cluster().kubectl(&["get", "spiderippool", object, "-o", "json"]).unwrap())
+            .unwrap();
+    assert_eq!(now["spec"]["ips"], json!([nics("@.60-@.70")]), "{second}");
+    assert_eq!(now["spec"].get("gateway"), None, "{second}");
+    let table = scene.plan("-o table").ok();
+    assert!(table.lines().any(|line| line.starts_with(object) && line.ends_with(" keep")), "{table}");
+}
+
+#[test]
+fn a_cluster_that_does_not_know_our_kinds_is_planned_with_a_warning_each() {
+    let bench = Bench::seed();
+    let bare = testbed::ControlPlane::start().unwrap();
+    bare.kubectl_with(&["apply", "-f", "-"], &list(&Topology::seed().nodes())).unwrap();
+    let mut command = bench.command(CTL);
+    command.args(["plan", "--config", "cloud.yaml"]).env("KUBECONFIG", bare.kubeconfig());
+    let ran = run(command, "");
+    let warnings = ran.stderr.lines().filter(|line| line.ends_with("install the CRDs first"));
+    assert_eq!(warnings.count(), 3, "{}", ran.stderr);
+    assert_eq!(ran.documents().len(), 12);
 }

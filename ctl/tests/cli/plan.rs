@@ -182,8 +182,7 @@ fn a_static_inventory_needs_no_cloud() {
 fn planning_writes_nothing_to_the_cloud() {
     let bench = Bench::seed();
     bench.ctl(PLAN).ok();
-    let actions: Vec<String> =
-        bench.sim.calls().by_action().into_keys().map(|action| action.clone()).collect();
+    let actions: Vec<String> = bench.sim.calls().by_action().into_keys().collect();
     assert!(
         !actions.is_empty() && actions.iter().all(|action| action.starts_with("Describe")),
         "{actions:?}"

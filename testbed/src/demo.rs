@@ -93,7 +93,15 @@ async fn pools_appear(world: &mut World) -> anyhow::Result<()> {
     let took =
         watch.until("the seed's pools", *started, controller, |pools| pools.offered() == truth).await?;
     screen::timed("all pools are right, counted from the start of the controller", took);
-    world.wait(&["spidernodes", "--all", "--for=condition=Synced=true"])?;
+    // Pools come first; what else the tables show follows within the same pass.
+    world.wait(&["--for=create", "spidernodes/master", "spidernodes/worker"])?;
+    world.wait(&["--for=condition=Synced=true", "spidernodes", "--all"])?;
+    world.wait(&[
+        "--for=create",
+        "-n=kube-system",
+        "spidermultusconfigs/ipvlan-eth0",
+        "spidermultusconfigs/ipvlan-eth1",
+    ])?;
     world.show("kubectl get spiderippools")?;
     world.show(RANGES)?;
     world.show("kubectl get spidernodes")?;

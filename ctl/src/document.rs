@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::{SpiderMultusConfig, SpiderNode, labels, render};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use model::{Change, NodeReport, Owner, Plan, PoolTarget};
+use model::{Change, NodeReport, Owner, Plan, Pool, PoolTarget};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -98,11 +98,13 @@ fn pools(plan: &Plan, cluster: &Cluster) -> Result<Vec<Document>, Failure> {
     let (mut documents, mut written) = (Vec::new(), BTreeSet::new());
     for step in &plan.steps {
         let name = step.change.pool();
-        // A pool that is written twice has another version by then.
+        let held = cluster.pools.get(name);
+        // The first write gives it another version.
         let first = written.insert(name);
+        let version = held.filter(|_| first).map(|pool| pool.version.clone());
         match &step.change {
             Change::Create(target) => documents.push(document(Action::Create, &render::pool(target), None)?),
-            Change::Update(target) => documents.push(update(target, cluster, first)?),
+            Change::Update(target) => documents.push(update(target, held, version)?),
             Change::Delete { .. } => {}
         }
     }
@@ -113,9 +115,7 @@ fn pools(plan: &Plan, cluster: &Cluster) -> Result<Vec<Document>, Failure> {
 }
 
 /// Returns a pool so that applying it has the effect of the controller's patch: what is empty now is said to be.
-fn update(target: &PoolTarget, cluster: &Cluster, first: bool) -> Result<Document, Failure> {
-    let held = cluster.pools.get(&target.name);
-    let version = held.map(|pool| pool.version.clone()).filter(|_| first);
+fn update(target: &PoolTarget, held: Option<&Pool>, version: Option<String>) -> Result<Document, Failure> {
     let mut document = document(Action::Update, &render::pool(target), version)?;
     let object = &mut document.object;
     object["spec"]["excludeIPs"] = json!(target.spec.excluded.to_strings());

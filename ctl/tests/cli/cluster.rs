@@ -259,7 +259,7 @@ fn what_is_gone_from_a_pool_goes_when_the_update_is_applied() {
     };
     let labels = format!("metadata: {{labels: {{scene: {name}-rack}}, name: {node}}}");
     cluster()
-        .kubectl_with(&["apply", "-f", "-"], &format!("{{apiVersion: v1, kind: Node, {labels}}}"))
+        .kubectl_with(&["apply", "-f", "-"], &format!("apiVersion: v1\nkind: Node\n{labels}\n"))
         .unwrap();
     let nics = |ips: &str| ips.replace('@', &scene.block);
     scene.bench.write("cloud.yaml", &config(&nics("gateway: @.1, ips: [@.60-@.69]")));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{InstanceId, Inventory, Match, Moment, Node, ProviderName};
+use model::{InstanceId, Inventory, Moment, ProviderName};
 use providers::{Class, Error, Provider};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -126,11 +126,6 @@ fn patience(error: &Error, failures: u32, resync: Duration) -> Duration {
     };
     let jittered = ceiling.mul_f64(0.5 + fastrand::f64() / 2.0);
     jittered.max(error.retry_after.unwrap_or_default())
-}
-
-/// Asks every provider in the order of the configuration whose instance a node is.
-pub(crate) fn claim<P: Provider>(clouds: &[Arc<P>], node: &Node) -> Match {
-    providers::claim(clouds.iter().map(AsRef::as_ref), node)
 }
 
 #[cfg(test)]

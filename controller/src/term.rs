@@ -9,14 +9,14 @@ use config::{Cloud, Config};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use model::{Failure, Input, InstanceId, Match, Memory, Moment, Plan, Policy, ProviderName, Reading, Sight};
-use providers::{Class, Measured};
+use model::{Input, InstanceId, Match, Memory, Moment, Plan, Policy, ProviderName, Reading, Sight};
+use providers::Measured;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::apply::{Applied, apply};
-use crate::clouds::{Observation, Pace, Readers, claim};
+use crate::clouds::{Observation, Pace, Readers};
 use crate::events::{Events, Severity};
 use crate::lease::Leadership;
 use crate::metrics::{AddressState, Census, Condition, Metrics, PassOutcome};
@@ -122,12 +122,8 @@ impl Term {
                 }
             }
             Err(error) => {
-                let kind = match error.class {
-                    Class::Denied | Class::Invalid => Failure::Lasting,
-                    Class::NotFound | Class::Throttled | Class::Transient => Failure::Passing,
-                };
                 let first = reading.failure().is_none();
-                reading.fail(error.message.clone(), kind);
+                reading.fail(error.message.clone(), error.class.failure());
                 warn!(%provider, class = error.class.as_str(), "provider not read, what it showed before is kept: {error}");
                 if first {
                     events.report(
@@ -157,7 +153,9 @@ impl Term {
         metrics: &Metrics,
     ) -> Next {
         let began = Instant::now();
-        let nodes = world.nodes(&self.config.node_selector, |node| claim(&self.clouds, node));
+        let clouds = || self.clouds.iter().map(AsRef::as_ref);
+        let claim = |node: &model::Node| providers::claim(clouds(), node, &self.readings);
+        let nodes = world.nodes(&self.config.node_selector, claim);
         let input = Input {
             now: Moment(began.saturating_duration_since(self.started)),
             policy: &self.policy,

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config::Config;
+use config::{Cloud, Config};
 use jiff::Timestamp;
 use model::{
-    Change, Failure as Kind, Input, Match, Memory, Moment, Node, NodeReport, Origin, Owner, Plan, PoolSpec,
-    ProviderName, Reading, Truth,
+    Change, Input, Match, Memory, Moment, Node, NodeReport, Origin, Owner, Plan, PoolSpec, ProviderName,
+    Reading, Truth,
 };
-use providers::Class;
 
 use crate::arguments::{Extent, Format, PlanArguments, ReadingArguments};
 use crate::cluster::Cluster;
@@ -36,8 +35,7 @@ pub(crate) async fn run(arguments: PlanArguments) -> Result<(), Failure> {
     let all = async { tokio::try_join!(async { Ok(readings::list(&clouds, &session).await) }, cluster) };
     let (listed, cluster) = Box::pin(session.watched(all)).await?;
     let failure = readings::failure(&listed);
-    let nodes = claimed(&config, &clouds, &cluster);
-    let plan = planned(&config, &nodes, &cluster, listed, Moment(session.elapsed()));
+    let plan = planned(&config, &clouds, &cluster, listed, Moment(session.elapsed()));
     tell(&plan, &cluster);
     let text = match output {
         Format::Table => pools(&plan, &cluster),
@@ -54,7 +52,7 @@ pub(crate) async fn run(arguments: PlanArguments) -> Result<(), Failure> {
         None if text.is_empty() && extent == Extent::Changes => {
             let count = plan.pools.len();
             console::inform(&format!(
-                "nothing to write: {count} pools are as they should be (--all prints them)"
+                "nothing to write, all is as it should be (pools: {count}; --all prints them)"
             ));
         }
         _ => {}
@@ -64,11 +62,16 @@ pub(crate) async fn run(arguments: PlanArguments) -> Result<(), Failure> {
 }
 
 /// Asks the providers which instance each node is; one that is not selected belongs to none.
-fn claimed(config: &Config, clouds: &[config::Cloud], cluster: &Cluster) -> BTreeMap<String, (Node, Match)> {
+fn claimed(
+    config: &Config,
+    clouds: &[Cloud],
+    cluster: &Cluster,
+    readings: &BTreeMap<ProviderName, Reading>,
+) -> BTreeMap<String, (Node, Match)> {
     let selector = &config.node_selector;
     let matched = |facts: &nodes::NodeFacts| {
         if selector.matches(&facts.labels) {
-            providers::claim(clouds, &facts.node)
+            providers::claim(clouds, &facts.node, readings)
         } else {
             Match::None(format!("nodeSelector {selector} does not select it"))
         }
@@ -77,30 +80,21 @@ fn claimed(config: &Config, clouds: &[config::Cloud], cluster: &Cluster) -> BTre
 }
 
 /// Plans as the controller does at its start. Nodes of which nothing could be read are left out of the result.
-fn planned(
-    config: &Config,
-    nodes: &BTreeMap<String, (Node, Match)>,
-    cluster: &Cluster,
-    listed: Vec<Listed>,
-    now: Moment,
-) -> Plan {
+fn planned(config: &Config, clouds: &[Cloud], cluster: &Cluster, listed: Vec<Listed>, now: Moment) -> Plan {
     let (mut readings, mut unread) = (BTreeMap::<ProviderName, Reading>::new(), BTreeSet::new());
     for (provider, outcome) in listed {
         let reading = readings.entry(provider.clone()).or_default();
         match outcome {
             Ok(inventory) => reading.absorb(inventory, Moment::default()),
             Err(error) => {
-                let kind = match error.class {
-                    Class::Denied | Class::Invalid => Kind::Lasting,
-                    Class::NotFound | Class::Throttled | Class::Transient => Kind::Passing,
-                };
-                reading.fail(error.message, kind);
+                reading.fail(error.message, error.class.failure());
                 unread.insert(provider);
             }
         }
     }
     let policy = config.policy();
-    let input = Input { now, policy: &policy, nodes, readings: &readings, pools: &cluster.pools };
+    let nodes = claimed(config, clouds, cluster, &readings);
+    let input = Input { now, policy: &policy, nodes: &nodes, readings: &readings, pools: &cluster.pools };
     let mut plan = model::plan(&input, Memory::default());
     let selector = &config.node_selector;
     plan.nodes.retain(|name, report| {

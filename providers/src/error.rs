@@ -18,6 +18,15 @@ pub enum Class {
 }
 
 impl Class {
+    /// Returns whether the failure may pass by itself.
+    #[must_use]
+    pub fn failure(self) -> model::Failure {
+        match self {
+            Self::Denied | Self::Invalid => model::Failure::Lasting,
+            Self::NotFound | Self::Throttled | Self::Transient => model::Failure::Passing,
+        }
+    }
+
     /// Returns the class as a metric label and log field.
     #[must_use]
     pub fn as_str(self) -> &'static str {

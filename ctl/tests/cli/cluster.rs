@@ -162,7 +162,7 @@ fn a_cluster_that_has_it_all_gets_nothing() {
     assert!(first.contains("ownerReferences"), "the cluster's nodes have a uid: {first}");
     scene.apply(&first);
     let ran = scene.plan("");
-    assert!(ran.stderr.contains("nothing to write: 8 pools are as they should be"), "{ran:?}");
+    assert!(ran.stderr.contains("nothing to write, all is as it should be (pools: 8;"), "{ran:?}");
     assert_eq!(ran.ok(), "");
     assert_eq!(scene.plan("--all").documents().len(), 12);
     let table = scene.plan("-o table").ok();

@@ -1,13 +1,16 @@
 //! The demo shows what it promises, what it suggests works, and it leaves nothing behind.
 
-#![expect(clippy::unwrap_used, reason = "all of this is test code, its fixtures too")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is test code, its fixtures too")]
+
+#[path = "built/product.rs"]
+mod built;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,25 +19,9 @@ use testbed::{Signal, spawn_tied};
 /// The demo takes 15 s on an idle machine; this is for one whose cores all do something else.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// The controller that cargo built beside this test, or builds now.
-fn controller() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        if let Some(path) = std::env::var_os("CONTROLLER_BIN") {
-            return path.into();
-        }
-        let own = std::env::current_exe().unwrap();
-        let target = own.ancestors().nth(3).unwrap();
-        let path = own.ancestors().nth(2).unwrap().join("spiderpool-controller");
-        // `cargo test --workspace` has just built it; `cargo test -p testbed` has not.
-        if !path.is_file() {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--locked", "-p", "controller", "--target-dir"]).arg(target);
-            cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-            assert!(cargo.status().unwrap().success(), "the controller does not build");
-        }
-        path
-    })
+/// The controller that the demo shall show.
+fn controller() -> PathBuf {
+    std::env::var_os("CONTROLLER_BIN").map_or_else(|| built::product("spiderpool-controller"), PathBuf::from)
 }
 
 /// A running demo.
@@ -151,7 +138,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 
 #[test]
 fn the_demo_shows_the_seeds_pools_and_how_they_follow_the_cloud() {
-    let mut demo = Demo::start(controller(), "1");
+    let mut demo = Demo::start(&controller(), "1");
     let folder = demo.folder();
     assert!(demo.ended().success(), "{}\n{}", demo.seen.join("\n"), demo.stderr());
     let shown = demo.seen.join("\n");
@@ -173,7 +160,7 @@ fn the_demo_shows_the_seeds_pools_and_how_they_follow_the_cloud() {
 
 #[test]
 fn what_the_demo_suggests_works_and_a_signal_takes_all_down() {
-    let mut demo = Demo::start(controller(), "");
+    let mut demo = Demo::start(&controller(), "");
     let folder = demo.folder();
     demo.says("7. It stays up");
     let script = demo.says_until_silent(Duration::from_secs(2)).join("\n");
@@ -197,7 +184,7 @@ fn what_the_demo_suggests_works_and_a_signal_takes_all_down() {
 
 #[test]
 fn a_killed_demo_leaves_nothing_running() {
-    let mut demo = Demo::start(controller(), "1");
+    let mut demo = Demo::start(&controller(), "1");
     let folder = demo.folder();
     demo.says("3. ");
     demo.signal("KILL");

@@ -105,7 +105,7 @@ mod tests {
             reading
         };
         let mut readings = BTreeMap::from([("a".into(), read(BTreeMap::new()))]);
-        let of = |readings| match claim(&providers, &node, readings) {
+        let of = |readings: &BTreeMap<ProviderName, Reading>| match claim(&providers, &node, readings) {
             Match::Instance { provider, .. } => provider.to_string(),
             Match::None(why) => why,
         };

@@ -121,7 +121,8 @@ async fn one(
                 "metadata": {"resourceVersion": version, "labels": object.labels(), "annotations": annotations},
                 "spec": {
                     "ips": object.spec.ips,
-                    "excludeIPs": object.spec.exclude_ips,
+                    // No list rather than an empty one: as a pool that never excluded anything.
+                    "excludeIPs": (!object.spec.exclude_ips.is_empty()).then_some(&object.spec.exclude_ips),
                     "gateway": object.spec.gateway,
                     "default": object.spec.default,
                     "nodeName": object.spec.node_name,

@@ -30,7 +30,7 @@ Examples:
   kubectl get nodes -o yaml | spiderpoolctl plan --config cloud.yaml --nodes -
 
 Warnings go to stderr, one line each: a node that matches no instance does not stop the rest.
-When a provider cannot be read, nothing is printed for its nodes, everything is for the others, and the exit status is 1.
+When a provider cannot be read, nothing is planned for its nodes, everything is for the others, and the exit status is 1.
 
 Exit status: 0 done, 1 a provider or the API server could not be read, 2 wrong usage, configuration or nodes file";
 

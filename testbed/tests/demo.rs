@@ -124,7 +124,7 @@ fn nothing_is_left(folder: &Path) {
         if left.is_empty() && !folder.exists() {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "left: {folder:?} {left:?}");
+        assert!(begun.elapsed() < PATIENCE, "left: {} {left:?}", folder.display());
         thread::sleep(Duration::from_millis(50));
     }
 }
@@ -192,18 +192,30 @@ fn a_killed_demo_leaves_nothing_running() {
     nothing_is_left(&folder);
 }
 
-#[test]
-fn a_controller_that_fails_fails_the_demo_and_its_log_is_shown() {
+/// Runs the demo with a script in the controller's place until it fails, and returns what it says then.
+fn failure_with(script: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken");
-    std::fs::write(&broken, "#!/bin/sh\necho 'the reason' >&2\nexit 3\n").unwrap();
+    std::fs::write(&broken, format!("#!/bin/sh\necho 'the reason' >&2\n{script}\n")).unwrap();
     std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut demo = Demo::start(&broken, "1");
     let folder = demo.folder();
     assert_eq!(demo.ended().code(), Some(1));
-    let said = demo.stderr();
-    assert!(said.contains("ended by itself (exit status: 3)") && said.contains("the reason"), "{said}");
     nothing_is_left(&folder);
+    demo.stderr()
+}
+
+#[test]
+fn a_controller_that_fails_fails_the_demo_and_its_log_is_shown() {
+    let said = failure_with("exit 3");
+    assert!(said.contains("ended by itself (exit status: 3)") && said.contains("the reason"), "{said}");
+}
+
+#[test]
+fn a_controller_that_does_nothing_fails_the_demo_after_half_a_minute() {
+    let listening = r#"{"message":"listening","address":"127.0.0.1:1"}"#;
+    let said = failure_with(&format!("echo '{listening}' >&2; exec sleep 300"));
+    assert!(said.contains("not within 30 s: the seed's pools") && said.contains("the reason"), "{said}");
 }
 
 #[test]

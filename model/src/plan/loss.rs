@@ -34,6 +34,13 @@ pub(super) struct Loss {
     pub(super) superseded: bool,
 }
 
+impl Loss {
+    /// Returns whether the pool that said `spec` has to be written before anything enters any pool.
+    pub(super) fn shrinks(&self, spec: &PoolSpec) -> bool {
+        !self.removed.is_empty() || !self.denied.is_subset(&spec.denied)
+    }
+}
+
 /// What is known about the addresses of a pool that exists.
 enum Evidence<'a> {
     /// Nothing may be concluded.

@@ -154,8 +154,7 @@ fn release(
         }
         let target = PoolTarget { name: (*name).to_owned(), spec: target, origin: reason };
         // A pool that only gains is written once, with its gains.
-        let shrinks = !loss.removed.is_empty() || !target.spec.denied.is_subset(&spec.denied);
-        if shrinks {
+        if loss.shrinks(spec) {
             settled.steps.push(Step {
                 phase: Phase::Release,
                 change: Change::Update(target.clone()),
@@ -277,7 +276,7 @@ fn enter(
         return;
     };
     // What an earlier step of this plan has already written needs no second write.
-    let done = settled.steps.iter().any(|step| matches!(&step.change, Change::Update(t) if t.name == *name));
+    let done = losses.get(name.as_str()).is_some_and(|loss| loss.shrinks(held.spec));
     target.spec.ips = target.spec.ips.union(&fresh);
     let differs = target.spec != *held.spec || target.origin != *held.origin;
     if !fresh.is_empty() || (differs && !done) {

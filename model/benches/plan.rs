@@ -21,7 +21,7 @@ const NICS: u8 = 4;
 /// Addresses of each family on each NIC.
 const ADDRESSES: u32 = 10;
 /// How often each plan is made; the median counts.
-const RUNS: usize = 9;
+const RUNS: usize = 5;
 const RESYNC: Duration = Duration::from_mins(1);
 
 /// The argument with which this program starts itself, so that each measurement of memory has a process of its own.

@@ -338,12 +338,12 @@ async fn a_vpc_in_which_nothing_is_seen_is_called_a_mistake() {
 }
 
 #[tokio::test]
-async fn a_nic_that_cannot_be_described_yet_is_left_alone_and_not_absent() {
+async fn a_nic_that_cannot_be_described_yet_is_unclear_and_not_absent() {
     let cloud = Cloud::start(sound(|asked| (asked.action == NICS).then(|| nics(&[], "")))).await;
     let asked = [InstanceId::from("i-a")].into();
     let inventory = cloud.provider().describe(&asked).await.unwrap();
     assert_eq!(nic_ids(&inventory), ["eni-1"]);
-    assert!(matches!(inventory.instances[&InstanceId::from("i-a")][0].use_, NicUse::LeftAlone(_)));
+    assert!(matches!(inventory.instances[&InstanceId::from("i-a")][0].use_, NicUse::Unclear(_)));
     assert!(inventory.warnings.iter().any(|warning| warning.contains("eni-1")), "{:?}", inventory.warnings);
 }
 

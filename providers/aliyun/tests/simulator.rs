@@ -139,7 +139,7 @@ async fn a_nic_that_is_being_detached_is_left_alone_until_it_is_gone() {
     simulator.edit(|cloud| cloud.set_nic_status("eni-bp1worker1", NicStatus::Detaching)).unwrap();
     let inventory = provider.list().await.unwrap();
     let leaving = nic(&inventory, "eni-bp1worker1");
-    assert_eq!(leaving.use_, NicUse::LeftAlone("status Detaching".to_owned()));
+    assert_eq!(leaving.use_, NicUse::Unclear("status Detaching".to_owned()));
     assert!(!leaving.addresses.is_empty());
     simulator.edit(|cloud| cloud.detach_nic("eni-bp1worker1")).unwrap();
     assert_eq!(provider.list().await.unwrap().nic_count(), 3);

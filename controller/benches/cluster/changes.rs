@@ -150,7 +150,7 @@ async fn until(
         }
         Timestamp::MAX
     };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap()
+    tokio::time::timeout(Duration::from_mins(1), wait).await.unwrap()
 }
 
 fn of_nic(pool: &SpiderIPPool, nic: &str) -> bool {

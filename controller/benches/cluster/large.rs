@@ -57,7 +57,7 @@ async fn cold(stage: &Stage) {
         &format!("{:.1} s", first.as_secs_f64()),
         "from the start of the process",
     );
-    let rate = number(POOLS) / (all - first).as_secs_f64();
+    let rate = number(POOLS) / all.saturating_sub(first).as_secs_f64();
     row(
         "cold start, to all 8,000 pools",
         &format!("{:.1} s", all.as_secs_f64()),
@@ -177,7 +177,8 @@ async fn join(stage: &Stage) {
     let controller = stage.controller("10m");
     let pass = "spiderpool_cloud_passes_total";
     eventually("the first pass", Duration::from_millis(50), async || {
-        (controller.metric(pass).await > 0.0 && stage.sim.calls().of(LISTING) % PAGES == 0).then_some(())
+        (controller.metric(pass).await > 0.0 && stage.sim.calls().of(LISTING).is_multiple_of(PAGES))
+            .then_some(())
     })
     .await;
     quiet(&controller).await;

@@ -2,7 +2,7 @@
 //!
 //! They run in the API server from Kubernetes 1.31 on (`ip()` and `cidr()`, but none of the list functions of 1.34). What
 //! did not change is not judged again on update, so an object that an older release let in can still get a status or
-//! lose its finalizer.
+//! lose its finalizer; 1.31 itself does judge it again when a status is written (docs/architecture.md).
 
 mod addresses;
 mod coordinator;

@@ -61,6 +61,7 @@ pub fn pool(object: &SpiderIPPool) -> PoolView {
         owner,
         ips,
         allocated,
+        total: object.status.as_ref().and_then(|status| status.total_ip_count),
         terminating: object.metadata.deletion_timestamp.is_some(),
     };
     PoolView { pool, problems }

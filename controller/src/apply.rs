@@ -60,9 +60,11 @@ pub(crate) async fn apply(
     let mut applied = Applied::default();
     let mut troubles = Troubles::new();
     attachments::write(plan, world, writer, events, &mut applied).await;
-    pools::write(plan, world, writer, events, &mut applied, &mut troubles).await;
+    let written = pools::write(plan, world, writer, events, &mut applied, &mut troubles).await;
     if !applied.interrupted {
         nodes::write(plan, world, writer, events, &troubles, now, &mut applied).await;
+        // Last, because nothing waits for them.
+        pools::count(plan, world, writer, written, &mut applied).await;
     }
     applied
 }

@@ -9,7 +9,9 @@ use config::{Cloud, Config};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use model::{Input, InstanceId, Match, Memory, Moment, Plan, Policy, ProviderName, Reading, Sight};
+use model::{
+    Change, Input, InstanceId, Match, Memory, Moment, Owner, Plan, Policy, ProviderName, Reading, Sight,
+};
 use providers::Measured;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
@@ -25,6 +27,9 @@ use crate::writer::Writer;
 
 /// Shortest and longest wait before the writes that failed are tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Most pool writes of one pass: a large cluster's first ones are spread over several, so that what changes meanwhile
+/// is seen in between. At some 300 writes a second (docs/performance.md) a few seconds' worth.
+const STEPS: usize = 1000;
 /// How long the first pass waits for the first readings: before them every node would be written as not read.
 const GRACE: Duration = Duration::from_secs(5);
 /// Shortest and longest wait before an instance that a reading did not show is asked for again.
@@ -173,6 +178,7 @@ impl Term {
         self.say_flaws(world, events);
         self.count(&plan, world, metrics);
         let ask = self.ask(&nodes, began);
+        let rest = cut(&mut plan, world);
         let applied = apply(&plan, world, writer, events, Timestamp::now()).await;
         let Applied { seen, writes, failures, interrupted } = applied;
         for seen in seen {
@@ -192,7 +198,8 @@ impl Term {
         }
         self.failures = if failures == 0 { 0 } else { self.failures.saturating_add(1) };
         let retry = (failures > 0).then(|| Instant::now() + backoff(RETRY, self.failures - 1));
-        match [retry, ask].into_iter().flatten().min() {
+        let rest = rest.then(Instant::now);
+        match [retry, ask, rest].into_iter().flatten().min() {
             Some(at) => Next::At(at),
             None => Next::OnChange,
         }
@@ -278,6 +285,24 @@ impl Term {
         census.held_back(plan.held_back);
         metrics.publish(&census);
     }
+}
+
+/// Leaves the first steps of a plan, and of what is said of nodes what these steps make true; returns whether more is
+/// to be done.
+fn cut(plan: &mut Plan, world: &World) -> bool {
+    let rest = plan.steps.split_off(plan.steps.len().min(STEPS));
+    let waiting: BTreeSet<&str> = rest
+        .iter()
+        .filter_map(|step| match &step.change {
+            Change::Create(target) | Change::Update(target) => Some(target.origin.node.as_str()),
+            Change::Delete { name, .. } => match &world.pools().get(name)?.owner {
+                Owner::Ours(origin, _) => Some(origin.node.as_str()),
+                Owner::Foreign => None,
+            },
+        })
+        .collect();
+    plan.nodes.retain(|node, _| !waiting.contains(node.as_str()));
+    !rest.is_empty()
 }
 
 /// Full jitter between half and the whole of a doubling wait.

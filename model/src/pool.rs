@@ -109,6 +109,8 @@ pub struct Pool {
     pub ips: AddressSet,
     /// The addresses that pods hold.
     pub allocated: AddressSet,
+    /// How many addresses its status says it offers, if it says so.
+    pub total: Option<i64>,
     /// Whether it is being deleted.
     pub terminating: bool,
 }

@@ -27,6 +27,7 @@ enum Left {
     NodeIsThere,
 }
 
+/// Carries out the steps; returns the pools that were written, as they are now.
 pub(super) async fn write(
     plan: &Plan,
     world: &World,
@@ -34,11 +35,10 @@ pub(super) async fn write(
     events: &Events,
     applied: &mut Applied,
     troubles: &mut Troubles,
-) {
+) -> BTreeMap<String, SpiderIPPool> {
     let api: Api<SpiderIPPool> = Api::all(writer.client.clone());
     let mut failed = BTreeSet::new();
-    let mut versions = BTreeMap::new();
-    let mut uncounted = Vec::new();
+    let mut written = BTreeMap::<String, SpiderIPPool>::new();
     let mut told = BTreeMap::<String, Vec<String>>::new();
     for phase in [Phase::Release, Phase::Gain] {
         let due = plan.steps.iter().filter(|step| step.phase == phase);
@@ -49,7 +49,7 @@ pub(super) async fn write(
         }
         let outcomes = some_at_once(ready.iter().map(async |step| {
             let held = world.pools().get(step.change.pool());
-            let version: Option<&String> = versions.get(step.change.pool());
+            let version = written.get(step.change.pool()).and_then(ResourceExt::resource_version);
             (*step, one(&api, writer, &step.change, held, version).await)
         }))
         .await;
@@ -60,14 +60,14 @@ pub(super) async fn write(
             match outcome {
                 Ok(Left::Pool(object)) => {
                     info!(pool = name, node, "{sentence}");
-                    versions.insert(name.clone(), object.resource_version().unwrap_or_default());
                     told.entry(node).or_default().push(sentence);
-                    uncounted.push(*object);
-                    applied.writes += 1;
+                    applied.done([Seen::Pool(Delta::Here(name.clone(), view::pool(&object)))]);
+                    written.insert(name, *object);
                 }
                 Ok(Left::Nothing) => {
                     info!(pool = name, node, "{sentence}");
                     told.entry(node).or_default().push(sentence);
+                    written.remove(&name);
                     applied.done([Seen::Pool(Delta::Gone(name))]);
                 }
                 Ok(Left::NodeIsThere) => {
@@ -84,16 +84,11 @@ pub(super) async fn write(
             }
         }
     }
-    count(&api, writer, plan, uncounted, applied).await;
     for (node, sentences) in told {
-        events.report(
-            node_reference(plan, &node),
-            Severity::Normal,
-            "PoolsSynced",
-            "Sync",
-            &sentences.join("; "),
-        );
+        let on = node_reference(plan, &node);
+        events.report(on, Severity::Normal, "PoolsSynced", "Sync", &sentences.join("; "));
     }
+    written
 }
 
 async fn one(
@@ -101,9 +96,9 @@ async fn one(
     writer: &Writer,
     change: &Change,
     held: Option<&Pool>,
-    version: Option<&String>,
+    version: Option<String>,
 ) -> Result<Left, Failure> {
-    let version = version.or(held.map(|pool| &pool.version));
+    let version = version.or_else(|| held.map(|pool| pool.version.clone()));
     match change {
         Change::Create(target) => {
             let object = render::pool(target);
@@ -140,7 +135,7 @@ async fn one(
                 return Ok(Left::NodeIsThere);
             }
             let preconditions =
-                Preconditions { resource_version: version.cloned(), uid: held.map(|pool| pool.uid.clone()) };
+                Preconditions { resource_version: version, uid: held.map(|pool| pool.uid.clone()) };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
             match writer.write(Kind::Pool, Verb::Delete, api.delete(name, &params)).await {
                 Ok(either) => Ok(either.left().map_or(Left::Nothing, |object| {
@@ -163,46 +158,40 @@ async fn is_there(writer: &Writer, node: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Writes the totals of pools that were created or changed, for `kubectl get`.
-async fn count(
-    api: &Api<SpiderIPPool>,
-    writer: &Writer,
+/// Writes the totals that `kubectl get` shows, of pools that say another or none.
+pub(super) async fn count(
     plan: &Plan,
-    pools: Vec<SpiderIPPool>,
+    world: &World,
+    writer: &Writer,
+    written: BTreeMap<String, SpiderIPPool>,
     applied: &mut Applied,
 ) {
-    let latest: BTreeMap<String, SpiderIPPool> =
-        pools.into_iter().map(|pool| (pool.name_any(), pool)).collect();
-    let outcomes = some_at_once(latest.into_values().map(async |object| {
-        let total = plan.pools.get(&object.name_any()).map(total);
-        let status = object.status.as_ref();
-        let there = status.and_then(|status| status.total_ip_count);
-        if total.is_none() || total == there {
-            return Ok((object, false));
-        }
-        let mut counts = json!({"totalIPCount": total});
-        if status.and_then(|status| status.allocated_ip_count).is_none() {
+    let api: Api<SpiderIPPool> = Api::all(writer.client.clone());
+    let due = plan.pools.values().filter_map(|target| {
+        let there = match written.get(&target.name) {
+            Some(object) => view::pool(object).pool,
+            None => world.pools().get(&target.name)?.clone(),
+        };
+        (there.total != Some(total(target))).then_some((target, there))
+    });
+    let outcomes = some_at_once(due.map(async |(target, there)| {
+        let mut counts = json!({"totalIPCount": total(target)});
+        if there.total.is_none() && there.allocated.is_empty() {
             counts["allocatedIPCount"] = json!(0);
         }
         // With the version: whoever counted an allocation in between knows better.
-        let patch = json!({"metadata": {"resourceVersion": object.resource_version()}, "status": counts});
-        let (name, params, patch) = (object.name_any(), PatchParams::default(), Patch::Merge(&patch));
-        let counted = writer.write(Kind::Pool, Verb::Status, api.patch_status(&name, &params, &patch)).await;
-        counted.map(|object| (object, true)).map_err(|failure| (object, failure))
+        let patch = json!({"metadata": {"resourceVersion": there.version}, "status": counts});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        writer.write(Kind::Pool, Verb::Status, api.patch_status(&target.name, &params, &patch)).await
     }))
     .await;
     for outcome in outcomes {
-        let object = match outcome {
-            Ok((object, written)) => {
-                applied.writes += usize::from(written);
-                object
+        match outcome {
+            Ok(object) => {
+                applied.done([Seen::Pool(Delta::Here(object.name_any(), view::pool(&object)))]);
             }
-            Err((object, failure)) => {
-                applied.note(&failure);
-                object
-            }
-        };
-        applied.seen.push(Seen::Pool(Delta::Here(object.name_any(), view::pool(&object))));
+            Err(failure) => applied.note(&failure),
+        }
     }
 }
 

@@ -87,13 +87,11 @@ async fn a_controller_that_loses_its_lease_in_mid_write_stops_there() {
         let pools = stage.pools().await.into_values();
         pools.map(|pool| kube::ResourceExt::resource_version(&pool)).collect::<Vec<_>>()
     };
-    let (before, said) = (versions().await, first.log().len());
+    let before = versions().await;
     first.signal("CONT");
+    // Replies of writes from before may still be read; nothing is written any more.
     first.says("interrupted").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(versions().await, before, "the old leader wrote");
-    let after = first.log().split_off(said);
-    let wrote = after.lines().any(|line| line.contains("\"INFO\"") && line.contains("created with"));
-    assert!(!wrote, "{after}");
     drop(second);
 }

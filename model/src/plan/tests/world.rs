@@ -227,6 +227,7 @@ impl World {
                     owner: Owner::Ours(target.origin.clone(), target.spec.clone()),
                     ips: target.spec.ips.clone(),
                     allocated: AddressSet::new(),
+                    total: None,
                     terminating: false,
                 };
                 self.pools.insert(target.name.clone(), pool);
@@ -308,6 +309,7 @@ impl World {
             owner: Owner::Foreign,
             ips: set(ips),
             allocated: AddressSet::new(),
+            total: None,
             terminating: false,
         };
         self.pools.insert(name.into(), pool);

@@ -297,6 +297,7 @@ fn pool(node: &Node, instance: &InstanceId, nic: &Nic, family: Family, cloud: &I
         ips: spec.ips.clone(),
         owner: Owner::Ours(origin, spec),
         allocated: AddressSet::new(),
+        total: None,
         terminating: false,
         name,
     }

@@ -92,7 +92,7 @@ async fn a_wrong_key_is_a_condition_on_every_node_and_a_line_without_the_secret(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_skewed_clock_is_named() {
     let stage = Stage::two_nodes().await;
-    stage.sim.edit(|cloud| cloud.clock.advance(std::time::Duration::from_secs(3600)));
+    stage.sim.edit(|cloud| cloud.clock.advance(std::time::Duration::from_hours(1)));
     let controller = stage.play().await;
     let line = controller.says("provider not read").await;
     assert!(line.contains("clock"), "{line}");

@@ -84,7 +84,7 @@ impl Stage {
         let instance = self.instance_id(letter);
         self.sim
             .edit(|cloud| {
-                cloud.add_instance(&instance, &self.node_name(letter), "ecs.g7.xlarge", "vsw-0")?;
+                cloud.add_instance(&instance, self.node_name(letter), "ecs.g7.xlarge", "vsw-0")?;
                 for nic in 0..2u8 {
                     let (id, switch) = (self.nic_id(letter, nic), format!("vsw-{nic}"));
                     let spec = if nic == 0 {
@@ -178,7 +178,7 @@ impl Stage {
 
     /// Lets the controllers that start from now on be another user.
     pub(crate) fn as_user(&mut self, kubeconfig: &Path) {
-        self.kubeconfig = kubeconfig.to_owned();
+        kubeconfig.clone_into(&mut self.kubeconfig);
     }
 
     /// Starts a controller; it elects itself in a namespace of the stage's own unless another of the stage runs.

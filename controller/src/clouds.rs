@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn patience_grows_up_to_the_resync_and_honours_the_cloud() {
-        let resync = Duration::from_secs(60);
+        let resync = Duration::from_mins(1);
         let transient = Error::new(Class::Transient, "x");
         assert!(patience(&transient, 0, resync) <= Duration::from_secs(1));
         assert!(patience(&transient, 40, resync) <= resync);

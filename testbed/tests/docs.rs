@@ -61,6 +61,7 @@ const COMMANDS: &[(&str, Runner)] = &[
     ("kubectl get events --all-namespaces", Here),
     ("kubectl get spiderippools -o wide", Here),
     ("kubectl get spidernodes", Here),
+    ("make bench", By(".ci/run", "make --no-print-directory bench")),
     ("make crds", By("api/tests/crdgen.rs", "CARGO_BIN_EXE_crdgen")),
     ("make demo", DEMO),
     ("make ensure", By("Makefile", "test: ensure")),

@@ -13,7 +13,7 @@ mod run;
 pub mod server;
 mod term;
 mod watches;
-pub mod world;
+mod world;
 mod writer;
 
 pub use run::{Options, run};

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::view::PoolView;
 use api::{SpiderMultusConfig, SpiderNode};
 use config::NodeSelector;
-use model::{Match, Node, Owner, Pool};
+use model::{Match, Node, Pool};
 
 /// One thing that a watch told of objects of kind `T`, keyed by `name` or `namespace/name`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Delta<T> {
+pub(crate) enum Delta<T> {
     /// A fresh listing begins: what it does not name by its end is gone.
     Begin,
     /// The object is there, and this is how it looks.
@@ -23,7 +23,7 @@ pub enum Delta<T> {
 /// One thing that a watch told.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "each lives only from the watch to the index")]
-pub enum Seen {
+pub(crate) enum Seen {
     /// Of nodes.
     Node(Delta<NodeFacts>),
     /// Of pools.
@@ -36,11 +36,11 @@ pub enum Seen {
 
 /// A node and the labels that select it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeFacts {
+pub(crate) struct NodeFacts {
     /// What the plan looks at.
-    pub node: Node,
+    pub(crate) node: Node,
     /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// Objects of one kind.
@@ -89,7 +89,7 @@ impl<T> Shelf<T> {
 
 /// The index.
 #[derive(Debug, Default)]
-pub struct World {
+pub(crate) struct World {
     nodes: Shelf<NodeFacts>,
     pools: Shelf<Pool>,
     /// What cannot be read of pools, by pool.
@@ -102,7 +102,7 @@ pub struct World {
 
 impl World {
     /// Takes in what a watch told, and returns whether the plan may differ now.
-    pub fn take(&mut self, seen: Seen) -> bool {
+    pub(crate) fn take(&mut self, seen: Seen) -> bool {
         match seen {
             Seen::Node(delta) => self.nodes.take(delta, |before, after| before != after),
             Seen::Pool(delta) => {
@@ -140,18 +140,18 @@ impl World {
     }
 
     /// Remembers which pools' allocations matter from now on.
-    pub fn wait_for(&mut self, in_use: BTreeSet<String>) {
+    pub(crate) fn wait_for(&mut self, in_use: BTreeSet<String>) {
         self.in_use = in_use;
     }
 
     /// Returns whether every kind was listed whole once: before that nothing may be concluded.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.nodes.complete && self.pools.complete && self.multus.complete && self.spider_nodes.complete
     }
 
     /// Returns the nodes, each with the provider that claims it; one that is not selected is claimed by none.
-    pub fn nodes(
+    pub(crate) fn nodes(
         &self,
         selector: &NodeSelector,
         claim: impl Fn(&Node) -> Match,
@@ -169,37 +169,31 @@ impl World {
 
     /// Returns whether a node is selected; one that is gone is not.
     #[must_use]
-    pub fn selects(&self, selector: &NodeSelector, node: &str) -> bool {
+    pub(crate) fn selects(&self, selector: &NodeSelector, node: &str) -> bool {
         self.nodes.items.get(node).is_some_and(|facts| selector.matches(&facts.labels))
     }
 
     /// Returns all pools by name.
     #[must_use]
-    pub fn pools(&self) -> &BTreeMap<String, Pool> {
+    pub(crate) fn pools(&self) -> &BTreeMap<String, Pool> {
         &self.pools.items
     }
 
     /// Returns what cannot be read of pools, with the pool: to be said in an Event.
-    pub fn flaws(&self) -> impl Iterator<Item = (&Pool, &[String])> {
+    pub(crate) fn flaws(&self) -> impl Iterator<Item = (&Pool, &[String])> {
         self.flaws.iter().filter_map(|(name, flaws)| Some((self.pools.items.get(name)?, flaws.as_slice())))
     }
 
     /// Returns an attachment by `namespace/name`.
     #[must_use]
-    pub fn multus(&self, key: &str) -> Option<&SpiderMultusConfig> {
+    pub(crate) fn multus(&self, key: &str) -> Option<&SpiderMultusConfig> {
         self.multus.items.get(key)
     }
 
     /// Returns what we said of a node before.
     #[must_use]
-    pub fn spider_node(&self, name: &str) -> Option<&SpiderNode> {
+    pub(crate) fn spider_node(&self, name: &str) -> Option<&SpiderNode> {
         self.spider_nodes.items.get(name)
-    }
-
-    /// Returns how many pools are ours.
-    #[must_use]
-    pub fn generated(&self) -> usize {
-        self.pools.items.values().filter(|pool| matches!(pool.owner, Owner::Ours(..))).count()
     }
 }
 

@@ -21,6 +21,10 @@ use crate::writer::{Failure, Writer};
 /// (`--max-mutating-requests-inflight`); a sixth of it leaves the others theirs.
 const CONCURRENCY: usize = 32;
 
+/// Most pool writes of one pass, totals included: a large cluster's first ones are spread over several, so that what
+/// changes meanwhile is seen in between. At some 300 writes a second (docs/performance.md) a few seconds' worth.
+pub(crate) const MOST_POOL_WRITES: usize = 1000;
+
 /// What became of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
@@ -30,6 +34,8 @@ pub(crate) struct Applied {
     pub(crate) writes: usize,
     /// How many did not.
     pub(crate) failures: usize,
+    /// Whether more is to be written than one pass may.
+    pub(crate) more: bool,
     /// Whether we stopped leading on the way.
     pub(crate) interrupted: bool,
 }
@@ -63,8 +69,9 @@ pub(crate) async fn apply(
     let written = pools::write(plan, world, writer, events, &mut applied, &mut troubles).await;
     if !applied.interrupted {
         nodes::write(plan, world, writer, events, &troubles, now, &mut applied).await;
-        // Last, because nothing waits for them.
-        pools::count(plan, world, writer, written, &mut applied).await;
+        // Last, and with what the steps leave of the pass, because nothing waits for them.
+        let most = MOST_POOL_WRITES.saturating_sub(plan.steps.len());
+        pools::count(plan, world, writer, written, most, &mut applied).await;
     }
     applied
 }

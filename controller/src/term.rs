@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::apply::{Applied, apply};
+use crate::apply::{Applied, MOST_POOL_WRITES, apply};
 use crate::clouds::{Observation, Pace, Readers};
 use crate::events::{Events, Severity};
 use crate::lease::Leadership;
@@ -27,9 +27,6 @@ use crate::writer::Writer;
 
 /// Shortest and longest wait before the writes that failed are tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// Most pool writes of one pass: a large cluster's first ones are spread over several, so that what changes meanwhile
-/// is seen in between. At some 300 writes a second (docs/performance.md) a few seconds' worth.
-const STEPS: usize = 1000;
 /// How long the first pass waits for the first readings: before them every node would be written as not read.
 const GRACE: Duration = Duration::from_secs(5);
 /// Shortest and longest wait before an instance that a reading did not show is asked for again.
@@ -178,9 +175,10 @@ impl Term {
         self.say_flaws(world, events);
         self.count(&plan, world, metrics);
         let ask = self.ask(&nodes, began);
-        let rest = cut(&mut plan, world);
+        // After failures all is tried: what fails for ever must not keep the rest from its turn.
+        let rest = self.failures == 0 && cut(&mut plan, world);
         let applied = apply(&plan, world, writer, events, Timestamp::now()).await;
-        let Applied { seen, writes, failures, interrupted } = applied;
+        let Applied { seen, writes, failures, more, interrupted } = applied;
         for seen in seen {
             world.take(seen);
         }
@@ -198,7 +196,7 @@ impl Term {
         }
         self.failures = if failures == 0 { 0 } else { self.failures.saturating_add(1) };
         let retry = (failures > 0).then(|| Instant::now() + backoff(RETRY, self.failures - 1));
-        let rest = rest.then(Instant::now);
+        let rest = (failures == 0 && (rest || more)).then(Instant::now);
         match [retry, ask, rest].into_iter().flatten().min() {
             Some(at) => Next::At(at),
             None => Next::OnChange,
@@ -290,7 +288,7 @@ impl Term {
 /// Leaves the first steps of a plan, and of what is said of nodes what these steps make true; returns whether more is
 /// to be done.
 fn cut(plan: &mut Plan, world: &World) -> bool {
-    let rest = plan.steps.split_off(plan.steps.len().min(STEPS));
+    let rest = plan.steps.split_off(plan.steps.len().min(MOST_POOL_WRITES));
     let waiting: BTreeSet<&str> = rest
         .iter()
         .filter_map(|step| match &step.change {

@@ -158,12 +158,13 @@ async fn is_there(writer: &Writer, node: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Writes the totals that `kubectl get` shows, of pools that say another or none.
+/// Writes the totals that `kubectl get` shows, of at most so many pools that say another or none.
 pub(super) async fn count(
     plan: &Plan,
     world: &World,
     writer: &Writer,
     written: BTreeMap<String, SpiderIPPool>,
+    most: usize,
     applied: &mut Applied,
 ) {
     let api: Api<SpiderIPPool> = Api::all(writer.client.clone());
@@ -174,7 +175,10 @@ pub(super) async fn count(
         };
         (there.total != Some(total(target))).then_some((target, there))
     });
-    let outcomes = some_at_once(due.map(async |(target, there)| {
+    let mut due: Vec<_> = due.collect();
+    applied.more |= due.len() > most;
+    due.truncate(most);
+    let outcomes = some_at_once(due.into_iter().map(async |(target, there)| {
         let mut counts = json!({"totalIPCount": total(target)});
         if there.total.is_none() && there.allocated.is_empty() {
             counts["allocatedIPCount"] = json!(0);

@@ -9,9 +9,7 @@ use config::{Cloud, Config};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use model::{
-    Change, Input, InstanceId, Match, Memory, Moment, Owner, Plan, Policy, ProviderName, Reading, Sight,
-};
+use model::{Input, InstanceId, Match, Memory, Moment, Plan, Policy, ProviderName, Reading, Sight};
 use providers::Measured;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
@@ -176,7 +174,7 @@ impl Term {
         self.count(&plan, world, metrics);
         let ask = self.ask(&nodes, began);
         // After failures all is tried: what fails for ever must not keep the rest from its turn.
-        let rest = self.failures == 0 && cut(&mut plan, world);
+        let rest = self.failures == 0 && cut(&mut plan);
         let applied = apply(&plan, world, writer, events, Timestamp::now()).await;
         let Applied { seen, writes, failures, more, interrupted } = applied;
         for seen in seen {
@@ -285,21 +283,12 @@ impl Term {
     }
 }
 
-/// Leaves the first steps of a plan, and of what is said of nodes what these steps make true; returns whether more is
-/// to be done.
-fn cut(plan: &mut Plan, world: &World) -> bool {
+/// Leaves the first steps of a plan, and nothing to say of nodes before all are done; returns whether more is to be done.
+fn cut(plan: &mut Plan) -> bool {
     let rest = plan.steps.split_off(plan.steps.len().min(MOST_POOL_WRITES));
-    let waiting: BTreeSet<&str> = rest
-        .iter()
-        .filter_map(|step| match &step.change {
-            Change::Create(target) | Change::Update(target) => Some(target.origin.node.as_str()),
-            Change::Delete { name, .. } => match &world.pools().get(name)?.owner {
-                Owner::Ours(origin, _) => Some(origin.node.as_str()),
-                Owner::Foreign => None,
-            },
-        })
-        .collect();
-    plan.nodes.retain(|node, _| !waiting.contains(node.as_str()));
+    if !rest.is_empty() {
+        plan.nodes.clear();
+    }
     !rest.is_empty()
 }
 

@@ -39,7 +39,7 @@ pub const SUBNET: &str = "cloud.spidernet.io/subnet";
 pub const SOURCE: &str = "cloud.spidernet.io/source";
 
 /// Annotation: the addresses of `excludeIPs` that the controller excluded itself, because a complete reading no longer
-/// showed them; the rest of `excludeIPs` is people's.
+/// showed them or somebody else's pool names them as well; the rest of `excludeIPs` is people's.
 pub const DENIED: &str = "cloud.spidernet.io/denied";
 
 /// Upstream's finalizer on pools, subnets, endpoints and coordinators.

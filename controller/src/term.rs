@@ -29,6 +29,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const GRACE: Duration = Duration::from_secs(5);
 /// Shortest and longest wait before an instance that a reading did not show is asked for again.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+/// An instance is asked for this often, over about a minute; then the whole listings must show it. A node whose
+/// instance is gone for good costs no calls of its own.
+const ASKS: u32 = 6;
 
 /// One term under one configuration.
 pub(crate) struct Term {
@@ -213,14 +216,14 @@ impl Term {
             }
             missing.insert(instance);
             let (times, next) = self.asked.entry(instance.clone()).or_insert((0, now));
-            if *next <= now {
+            if *next <= now && *times < ASKS {
                 self.readers.ask(provider, instance.clone());
                 *next = now + backoff(ASK_AGAIN, *times);
                 *times += 1;
             }
         }
         self.asked.retain(|instance, _| missing.contains(instance));
-        self.asked.values().map(|(_, next)| *next).min()
+        self.asked.values().filter(|(times, _)| *times < ASKS).map(|(_, next)| *next).min()
     }
 
     /// Logs what is odd, once for as long as it lasts.

@@ -21,7 +21,8 @@ pub struct PoolSpec {
     pub ips: AddressSet,
     /// The addresses of `ips` that are not handed out: those that people excluded, and those of `denied`.
     pub excluded: AddressSet,
-    /// The part of `excluded` that we excluded, because a complete reading no longer showed it. Recorded in an
+    /// The part of `excluded` that we excluded, because a complete reading no longer showed it or somebody else's pool
+    /// names it as well. Recorded in an
     /// annotation, so that exclusions by people are told apart and kept.
     pub denied: AddressSet,
     /// Whether the pool serves pods that name none.

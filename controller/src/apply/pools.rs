@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
-use model::{Change, Owner, Phase, Plan, Pool, PoolTarget, Step};
+use model::{Change, Owner, Phase, Plan, Pool, Step};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -173,13 +173,14 @@ pub(super) async fn count(
             Some(object) => view::pool(object).pool,
             None => world.pools().get(&target.name)?.clone(),
         };
-        (there.total != Some(total(target))).then_some((target, there))
+        let total = total(&there)?;
+        (there.total != Some(total)).then_some((target, there, total))
     });
     let mut due: Vec<_> = due.collect();
     applied.more |= due.len() > most;
     due.truncate(most);
-    let outcomes = some_at_once(due.into_iter().map(async |(target, there)| {
-        let mut counts = json!({"totalIPCount": total(target)});
+    let outcomes = some_at_once(due.into_iter().map(async |(target, there, total)| {
+        let mut counts = json!({"totalIPCount": total});
         if there.total.is_none() && there.allocated.is_empty() {
             counts["allocatedIPCount"] = json!(0);
         }
@@ -215,9 +216,12 @@ fn result(outcome: &Result<Left, Failure>) -> Outcome {
     }
 }
 
-/// How many addresses a pool offers, those excluded left out.
-fn total(target: &PoolTarget) -> i64 {
-    clamped_count(target.spec.offered().count())
+/// How many addresses a pool of ours offers, those excluded left out.
+fn total(pool: &Pool) -> Option<i64> {
+    match &pool.owner {
+        Owner::Ours(_, spec) => Some(clamped_count(spec.offered().count())),
+        Owner::Foreign => None,
+    }
 }
 
 fn node_of(change: &Change, world: &World) -> String {

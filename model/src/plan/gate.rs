@@ -43,27 +43,33 @@ impl Stock {
     }
 }
 
-/// Whether a mass loss waits, and since when.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A mass loss that waits: what would be lost, and the beginning of the reading that first said so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Gate {
-    since: Option<Moment>,
+    asked: Option<(AddressSet, Moment)>,
 }
 
 impl Gate {
-    /// Returns whether this pass may lose `part`: it is little, or it is still wanted one resync after it was first.
+    /// Returns whether this pass may lose `part`, as a reading that began at `at` says: it is little, or a reading at
+    /// least one resync earlier said the same. Time alone confirms nothing, and no loss confirms another.
     pub(super) fn admits(
         &mut self,
         part: &AddressSet,
+        at: Moment,
         stock: &Stock,
         max_share: u8,
-        now: Moment,
         resync: Duration,
     ) -> bool {
         if !stock.is_much(part, max_share) {
-            self.since = None;
+            self.asked = None;
             return true;
         }
-        let since = *self.since.get_or_insert(now);
-        now >= since.after(resync)
+        if let Some((before, since)) = &self.asked
+            && !stock.is_much(&part.difference(before), max_share)
+        {
+            return at >= since.after(resync);
+        }
+        self.asked = Some((part.clone(), at));
+        false
     }
 }

@@ -9,7 +9,7 @@ use crate::node::Match;
 use crate::plan::Input;
 use crate::plan::absence::Memory;
 use crate::plan::gate::Stock;
-use crate::plan::wanted::Demand;
+use crate::plan::wanted::{Demand, Wanted};
 use crate::pool::{Origin, Pool, PoolSpec};
 use crate::reading::Sight;
 
@@ -32,6 +32,8 @@ pub(super) struct Loss {
     pub(super) why: String,
     pub(super) gone: Option<String>,
     pub(super) superseded: bool,
+    /// When the reading began that says so; for a node that is gone, the time of the pass.
+    at: Moment,
 }
 
 impl Loss {
@@ -72,7 +74,7 @@ pub(super) fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: 
             // Half a pool of a node that is gone serves nobody: it goes whole, or waits whole.
             let removed = if pool.allocated.is_empty() { spec.ips.clone() } else { nothing };
             let (node, why) = (origin.node.clone(), format!("node {} left the cluster", origin.node));
-            return Loss { removed, why, gone: Some(node), ..Loss::default() };
+            return Loss { removed, why, gone: Some(node), at: input.now, ..Loss::default() };
         }
         Evidence::Shown(shown, at) => (shown, at),
         Evidence::Denied(at) => (&nothing, at),
@@ -82,7 +84,7 @@ pub(super) fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: 
     let removed = twice.difference(&pool.allocated);
     let denied = missing.difference(&removed).difference(&pool.allocated);
     let why = format!("provider {} shows them on NIC {} no more", origin.provider, origin.nic);
-    Loss { missing, removed, denied, why, ..Loss::default() }
+    Loss { missing, removed, denied, why, at, ..Loss::default() }
 }
 
 fn evidence<'a>(input: &'a Input<'_>, demand: &'a Demand, held: &Held<'_>) -> Evidence<'a> {
@@ -95,7 +97,9 @@ fn evidence<'a>(input: &'a Input<'_>, demand: &'a Demand, held: &Held<'_>) -> Ev
     };
     let successor =
         demand.by_nic.get(&(origin.nic.clone(), spec.family())).and_then(|name| demand.pools.get(name));
-    if successor.is_some_and(|wanted| wanted.origin.node == node.name) {
+    // A pool of another block does not take over: there, what is missing is missing.
+    let succeeds = |wanted: &Wanted| wanted.origin.node == node.name && wanted.subnet == spec.subnet;
+    if successor.is_some_and(succeeds) {
         return Evidence::Superseded;
     }
     // A node that was re-created on another instance leaves the old instance's pools to what the cloud says of it.
@@ -142,12 +146,16 @@ pub(super) fn brake(
 ) -> HeldBack {
     let mut back = HeldBack::default();
     let stock = Stock::new(held.values().map(|held| (held.origin.node.as_str(), &held.spec.ips)));
-    let (now, share, resync) = (input.now, input.policy.max_share, input.policy.resync);
+    let (share, resync) = (input.policy.max_share, input.policy.resync);
+    // A loss is as fresh as the oldest reading that it rests on.
+    let oldest =
+        |losses: &mut dyn Iterator<Item = &Loss>| losses.map(|loss| loss.at).min().unwrap_or(input.now);
     // What another pool of the same NIC takes over is not lost.
     let lost = |loss: &&Loss| loss.gone.is_some() || !loss.missing.is_empty();
     let removed: AddressSet =
         losses.values().filter(lost).flat_map(|loss| loss.removed.ranges().to_vec()).collect();
-    if !memory.removals.admits(&removed, &stock, share, now, resync) {
+    let at = oldest(&mut losses.values().filter(lost).filter(|loss| !loss.removed.is_empty()));
+    if !memory.removals.admits(&removed, at, &stock, share, resync) {
         back.count = removed.count();
         back.notes.push(format!(
             "removal of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
@@ -166,7 +174,9 @@ pub(super) fn brake(
     };
     let denied: AddressSet =
         losses.iter().flat_map(|(name, loss)| fresh(name, loss).ranges().to_vec()).collect();
-    if !memory.denials.admits(&denied, &stock, share, now, resync) {
+    let new = losses.iter().filter(|(name, loss)| !fresh(name, loss).is_empty()).map(|(_, loss)| loss);
+    let at = oldest(&mut { new });
+    if !memory.denials.admits(&denied, at, &stock, share, resync) {
         back.count = back.count.saturating_add(denied.count());
         back.notes.push(format!(
             "denial of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",

@@ -50,6 +50,7 @@ pub(super) fn settle(input: &Input<'_>, demand: &Demand, mut memory: Memory) -> 
     let back = brake(input, &held, &mut losses, &mut memory);
     settled.held_back = back.count;
     settled.notes.extend(back.notes);
+    yield_to_others(input, &held, &mut losses, &mut settled);
     release(&held, &losses, demand, &mut settled);
     gain(input, demand, &held, &losses, &mut settled);
     for wanted in demand.pools.values().filter(|wanted| settled.pools.contains_key(&wanted.name)) {
@@ -90,6 +91,30 @@ fn strangers(input: &Input<'_>) -> Vec<String> {
         )
     };
     by_provider.into_iter().map(sentence).collect()
+}
+
+/// Denies what a pool that is not ours names as well, because somebody wrote that pool later: no address is handed out
+/// twice. No brake holds this back; it ends with the other pool.
+fn yield_to_others(
+    input: &Input<'_>,
+    held: &BTreeMap<&str, Held<'_>>,
+    losses: &mut BTreeMap<&str, Loss>,
+    settled: &mut Settled,
+) {
+    let others = input.pools.values().filter(|pool| !held.contains_key(pool.name.as_str()));
+    let others = Intervals::new(
+        others.flat_map(|pool| pool.ips.ranges().iter().map(|range| (*range, pool.name.as_str()))),
+    );
+    for (name, loss) in losses {
+        let Some(Held { pool, origin, spec }) = held.get(name) else { continue };
+        others.overlaps(&spec.ips.difference(&loss.removed), |both, other| {
+            let both = AddressSet::from_iter([both]);
+            settled.delays.entry(origin.node.clone()).or_default().push(format!(
+                "pool {name}: {both} not handed out, pool {other} names them as well and is not ours"
+            ));
+            loss.denied = loss.denied.union(&both.difference(&pool.allocated));
+        });
+    }
 }
 
 /// Writes down everything that leaves a pool.

@@ -413,6 +413,66 @@ fn a_listing_that_lost_everything_waits_at_every_stage() {
 }
 
 #[test]
+fn a_mass_loss_is_confirmed_by_a_second_reading_and_not_by_time() {
+    let mut world = World::cluster(8);
+    world.settle();
+    let before = world.pools.clone();
+    world.empty_cloud();
+    world.read();
+    world.pass();
+    for _ in 0..5 {
+        world.wait();
+        world.reading().fail("broken".into(), Failure::Passing);
+        assert_eq!(world.pass(), 0, "the same reading cannot confirm itself");
+    }
+    assert_eq!(world.pools, before);
+}
+
+#[test]
+fn a_mass_loss_does_not_confirm_another_one() {
+    let mut world = World::cluster(16);
+    world.settle();
+    let cloud = world.cloud.clone();
+    world.cloud.instances.retain(|id, _| id.as_str().len() == 3);
+    world.read();
+    assert_eq!(world.pass(), 0);
+    let small = world.cloud.clone();
+    world.cloud = cloud;
+    world.cloud.instances.retain(|id, _| !small.instances.contains_key(id));
+    world.read();
+    assert_eq!(world.pass(), 0, "other addresses are missing now");
+}
+
+#[test]
+fn a_pool_that_a_person_writes_later_takes_its_addresses_out_of_the_offer() {
+    let mut world = World::seed();
+    world.settle();
+    world.foreign("late", "172.31.199.190-172.31.199.191");
+    world.pass();
+    assert_eq!(world.offered("eni-w0").of(Family::V4), set("172.31.199.192-172.31.199.194"));
+    assert!(
+        world.report("worker").synced.message.contains("pool late"),
+        "{}",
+        world.report("worker").synced.message
+    );
+    world.read();
+    assert_eq!(world.pass(), 0);
+    world.pools.remove("late");
+    world.settle();
+    assert_eq!(world.offered("eni-w0").of(Family::V4), set("172.31.199.190-172.31.199.194"));
+}
+
+#[test]
+fn a_block_that_changes_needs_two_readings_as_any_absence_does() {
+    let mut world = World::seed();
+    world.settle();
+    world.cloud.subnets.get_mut(&"vsw-1".into()).unwrap().v4 = Some("192.168.0.0/25".parse().unwrap());
+    world.read();
+    world.pass();
+    assert!(world.pools.values().any(|p| p.ips == set("192.168.0.161-192.168.0.165")), "not yet confirmed");
+}
+
+#[test]
 fn an_api_server_that_forgets_its_nodes_for_a_moment_removes_nothing() {
     let mut world = World::cluster(8);
     world.settle();

@@ -1,0 +1,1 @@
+//! Gives out this node's addresses: the allocator behind the CNI plugins.

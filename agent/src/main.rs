@@ -1,0 +1,2 @@
+//! `spiderpool-agent`.
+fn main() {}

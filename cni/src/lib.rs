@@ -1,0 +1,1 @@
+//! The CNI protocol once: environment, stdin, versions, results, errors.

@@ -1,0 +1,2 @@
+//! The CNI plugin `spiderpool`: asks this node's agent for addresses.
+fn main() {}

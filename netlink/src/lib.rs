@@ -1,0 +1,1 @@
+//! Blocking kernel verbs: network namespaces, links, ARP and neighbour discovery frames.

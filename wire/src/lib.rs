@@ -1,0 +1,291 @@
+//! What the plugins and the agent say to each other: HTTP/1.1 with JSON over the agent's unix socket, in upstream's shape.
+//!
+//! Paths and field names are upstream's (`/v1`, version 1.2), so that its plugin can talk to our agent and ours to its.
+//! Fields that upstream does not know are optional and skipped when empty.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the agent listens unless told otherwise.
+pub const SOCKET: &str = "/var/run/spidernet/spiderpool.sock";
+
+/// `GET`: whether the agent serves.
+pub const HEALTHY: &str = "/v1/ipam/healthy";
+/// `POST` [`AddRequest`] → [`AddReply`]; `DELETE` [`DelRequest`] → nothing.
+pub const IP: &str = "/v1/ipam/ip";
+/// `DELETE` [`ReleaseRequest`] → nothing: every address of the pod.
+pub const IPS: &str = "/v1/ipam/ips";
+/// `POST` [`GcRequest`] → nothing. Ours: what the runtime still has, all else may go.
+pub const GC: &str = "/v1/ipam/gc";
+/// `POST` [`CheckRequest`] → nothing: whether the addresses are still the sandbox's. Ours.
+pub const CHECK: &str = "/v1/ipam/check";
+/// `GET` with `podNamespace` and `podName` → [`Endpoint`].
+pub const ENDPOINT: &str = "/v1/workloadendpoint";
+/// `GET` → [`CoordinatorConfig`].
+pub const COORDINATOR: &str = "/v1/coordinator/config";
+
+/// Asks for the addresses of one interface of one sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddRequest {
+    /// The sandbox.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface in the sandbox.
+    pub if_name: String,
+    /// The path of the sandbox's network namespace.
+    pub net_namespace: String,
+    /// The pod's namespace.
+    pub pod_namespace: String,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's UID.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// The CNI configuration's pools for IPv4.
+    #[serde(default, rename = "defaultIPv4IPPool", skip_serializing_if = "Vec::is_empty")]
+    pub default_ipv4_pools: Vec<String>,
+    /// The CNI configuration's pools for IPv6.
+    #[serde(default, rename = "defaultIPv6IPPool", skip_serializing_if = "Vec::is_empty")]
+    pub default_ipv6_pools: Vec<String>,
+    /// Whether the interface shall bring no default route.
+    #[serde(default)]
+    pub clean_gateway: bool,
+    /// Whether only pools of the master's subnet will do (SR-IOV).
+    #[serde(default)]
+    pub match_master_subnet: bool,
+}
+
+/// What the interfaces of a sandbox were given. May tell of more interfaces than the one asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddReply {
+    /// The addresses.
+    pub ips: Vec<Ip>,
+    /// Further routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+}
+
+/// One address of one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ip {
+    /// 4 or 6.
+    pub version: u8,
+    /// The address in CIDR form.
+    pub address: String,
+    /// The interface in the sandbox.
+    pub nic: String,
+    /// The pool's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ip_pool: String,
+    /// The gateway; empty where the interface brings no default route.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gateway: String,
+    /// The VLAN; 0 is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub vlan: i64,
+    /// The MAC address that an infrastructure provider chose.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mac: String,
+    /// Whether the plugin shall make sure that the gateway answers.
+    #[serde(default)]
+    pub enable_gateway_detection: bool,
+    /// Whether the plugin shall make sure that nobody else answers for the address.
+    #[serde(default, rename = "enableIPConflictDetection")]
+    pub enable_ip_conflict_detection: bool,
+}
+
+/// One route of one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// The interface in the sandbox.
+    pub if_name: String,
+    /// Where to.
+    pub dst: String,
+    /// The next hop.
+    pub gw: String,
+}
+
+/// Says that one interface of a sandbox is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DelRequest {
+    /// The sandbox.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface in the sandbox.
+    pub if_name: String,
+    /// The path of the sandbox's network namespace, while there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub net_namespace: String,
+    /// The pod's namespace.
+    pub pod_namespace: String,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's UID; a runtime that knows none leaves it empty.
+    #[serde(default, rename = "podUID")]
+    pub pod_uid: String,
+}
+
+/// Gives back every address of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRequest {
+    /// The sandbox.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The path of the sandbox's network namespace, while there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub net_namespace: String,
+    /// The pod's namespace.
+    pub pod_namespace: String,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's UID.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// Whether the addresses were found to be in use by somebody else, and should not be given out again soon.
+    #[serde(default, rename = "isReleaseConflictIPs")]
+    pub conflict: bool,
+}
+
+/// The status with which the agent refuses [`ReleaseRequest`] because its configuration forbids that for stateless pods.
+pub const RELEASE_FORBIDDEN_STATELESS: u16 = 521;
+/// The status with which the agent refuses [`ReleaseRequest`] because a stateful pod keeps its addresses.
+pub const RELEASE_FORBIDDEN_STATEFUL: u16 = 522;
+
+/// The CNI verb GC: the attachments that the runtime still has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcRequest {
+    /// All of them; an address of this node that no attachment here holds may be freed.
+    pub attachments: Vec<Attachment>,
+}
+
+/// One interface of one sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The sandbox.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface in the sandbox.
+    pub if_name: String,
+}
+
+/// The CNI verb CHECK: whether an interface still holds its addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckRequest {
+    /// The sandbox.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface in the sandbox.
+    pub if_name: String,
+    /// The pod's namespace.
+    pub pod_namespace: String,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's UID.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// The addresses, without prefix length.
+    pub addresses: Vec<String>,
+}
+
+/// What a pod holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// The pod's namespace.
+    pub pod_namespace: String,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's UID.
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    /// The pod's node.
+    pub node: String,
+    /// One element an interface.
+    pub interfaces: Vec<EndpointInterface>,
+}
+
+/// What one interface of a pod holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointInterface {
+    /// The interface in the sandbox.
+    pub interface: String,
+    /// The IPv4 address in CIDR form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<String>,
+    /// The IPv6 address in CIDR form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<String>,
+    /// The MAC address that an infrastructure provider chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// The VLAN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<i64>,
+    /// The pool of the IPv4 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_pool: Option<String>,
+    /// The pool of the IPv6 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_pool: Option<String>,
+    /// The IPv4 gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_gateway: Option<String>,
+    /// The IPv6 gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway: Option<String>,
+    /// Further routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+}
+
+/// What the coordinator plugin has to know of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoordinatorConfig {
+    /// `auto`, `underlay`, `overlay` or `disabled`.
+    pub mode: String,
+    /// The blocks of the pods of the cluster's overlay network.
+    #[serde(rename = "overlayPodCIDR")]
+    pub overlay_pod_cidr: Vec<String>,
+    /// The blocks of the cluster's services.
+    #[serde(rename = "serviceCIDR")]
+    pub service_cidr: Vec<String>,
+    /// Whether the routes of a pod with several interfaces are tuned.
+    #[serde(rename = "tunePodRoutes")]
+    pub tune_pod_routes: bool,
+    /// Blocks that a pod reaches through its node.
+    #[serde(default, rename = "hijackCIDR", skip_serializing_if = "Vec::is_empty")]
+    pub hijack_cidr: Vec<String>,
+    /// The first two bytes of the interfaces' MAC addresses.
+    #[serde(default, rename = "podMACPrefix", skip_serializing_if = "String::is_empty")]
+    pub pod_mac_prefix: String,
+    /// The interface that has the default route.
+    #[serde(default, rename = "podDefaultRouteNIC", skip_serializing_if = "String::is_empty")]
+    pub pod_default_route_nic: String,
+    /// The routing table on the node.
+    #[serde(default, rename = "hostRuleTable")]
+    pub host_rule_table: i64,
+    /// `rp_filter` in the pod; negative: left alone.
+    #[serde(default, rename = "podRPFilter")]
+    pub pod_rp_filter: i64,
+    /// Transmit queue length; 0: left alone.
+    #[serde(default, rename = "txQueueLen")]
+    pub tx_queue_len: i64,
+    /// The IPv4 address of the pod's end of the veth pair.
+    #[serde(default, rename = "vethLinkAddress", skip_serializing_if = "String::is_empty")]
+    pub veth_link_address: String,
+    /// The MTU of the veth pair; 0: the parent's.
+    #[serde(default, rename = "vethMTU")]
+    pub veth_mtu: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use model::{Holder, PodName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,9 +17,44 @@ pub struct Allocation {
     /// The pod's UID.
     #[serde(default)]
     pub pod_uid: String,
+    /// The interface in the pod. Ours: upstream writes the first two keys only.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub nic: String,
+    /// The sandbox, shortened. Ours.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
+    /// The pod's node, in a pool that serves more than one. Ours.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
     /// What other writers put beside the two keys: kept as it is.
     #[serde(flatten)]
     pub others: BTreeMap<String, Value>,
+}
+
+impl From<Allocation> for Holder {
+    fn from(allocation: Allocation) -> Self {
+        let Allocation { pod, pod_uid, nic, container, node, others } = allocation;
+        let (namespace, name) = pod.split_once('/').unwrap_or(("", &pod));
+        let pod = PodName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let others = others.into_iter().map(|(key, value)| (key, value.to_string())).collect();
+        Self { pod, uid: pod_uid, nic, container, node, others }
+    }
+}
+
+impl From<&Holder> for Allocation {
+    fn from(holder: &Holder) -> Self {
+        let Holder { pod, uid, nic, container, node, others } = holder;
+        let pod = if pod.namespace.is_empty() { pod.name.clone() } else { pod.to_string() };
+        let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+        Self {
+            pod,
+            pod_uid: uid.clone(),
+            nic: nic.clone(),
+            container: container.clone(),
+            node: node.clone(),
+            others: others.iter().map(|(key, text)| (key.clone(), value(text))).collect(),
+        }
+    }
 }
 
 /// Why `status.allocatedIPs` cannot be read. Unknown is not empty: nothing may be taken from such a pool.
@@ -68,13 +104,22 @@ mod tests {
 
     #[test]
     fn unknown_keys_survive_a_round_trip() {
-        let text = r#"{"10.0.0.5":{"pod":"default/a","podUid":"u1","nic":"eth1","n":{"x":[1]}},"2001:db8::5":{"pod":"default/b","podUid":"u2"}}"#;
+        let text = r#"{"10.0.0.5":{"pod":"default/a","podUid":"u1","nic":"eth1","n":{"x":[1]},"container":"c1","node":"n1"},"2001:db8::5":{"pod":"default/b","podUid":"u2"}}"#;
         let read = allocations(Some(text)).unwrap();
         assert_eq!(read.len(), 2);
         let written = allocations_text(&read).unwrap().unwrap();
         let (before, after): (Value, Value) =
             (serde_json::from_str(text).unwrap(), serde_json::from_str(&written).unwrap());
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_holder_survives_a_round_trip() {
+        let text = r#"{"10.0.0.5":{"pod":"default/a","podUid":"u1","nic":"eth1","n":{"x":[1]},"container":"c1","node":"n1"},"10.0.0.6":{"pod":"odd","podUid":""}}"#;
+        let read = allocations(Some(text)).unwrap();
+        for allocation in read.into_values() {
+            assert_eq!(Allocation::from(&Holder::from(allocation.clone())), allocation);
+        }
     }
 
     #[test]

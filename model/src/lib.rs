@@ -2,6 +2,7 @@
 
 mod address;
 mod address_set;
+mod holder;
 mod intervals;
 mod inventory;
 mod moment;
@@ -16,6 +17,7 @@ mod template;
 
 pub use address::{AddressRange, Family, RangeError};
 pub use address_set::AddressSet;
+pub use holder::{Holder, PodName, short_container};
 pub use inventory::{Inventory, Scope};
 pub use moment::Moment;
 pub use nic::{InstanceId, Mac, MacError, Nic, NicId, NicUse, ProviderName, SubnetId};

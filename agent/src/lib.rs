@@ -1,1 +1,5 @@
 //! Gives out this node's addresses: the allocator behind the CNI plugins.
+
+pub mod namespaces;
+pub mod node;
+pub mod pods;

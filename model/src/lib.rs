@@ -11,7 +11,9 @@ mod node;
 mod plan;
 mod pool;
 mod reading;
+pub mod reclaim;
 mod report;
+pub mod select;
 mod subnet;
 mod template;
 

@@ -1,0 +1,1 @@
+//! The cases of upstream documents, as a table.

@@ -3,3 +3,5 @@
 pub mod namespaces;
 pub mod node;
 pub mod pods;
+pub mod sandboxes;
+pub mod settings;

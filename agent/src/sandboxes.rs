@@ -1,0 +1,126 @@
+//! What the runtime said of its sandboxes: which are gone, and which it still has.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::{reclaim, short_container};
+
+/// How many sandboxes that are gone are remembered: far more than a node has pods. A forgotten one costs nothing but the
+/// time until its pod is gone as well.
+const DEPARTED: usize = 4096;
+
+/// What is known of the sandboxes of this node. Lost with the process: it only makes releases sooner. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Sandboxes(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Interfaces of sandboxes whose DEL came, and whose address was kept because their pod is alive; oldest first.
+    departed: VecDeque<(String, String)>,
+    /// The sandboxes that the runtime listed last, if it ever did.
+    listed: Option<BTreeSet<String>>,
+}
+
+impl Sandboxes {
+    /// Remembers that one interface of a sandbox is gone.
+    pub fn departed(&self, container: &str, nic: &str) {
+        let key = key(container, nic);
+        let mut known = self.known();
+        if known.departed.contains(&key) {
+            return;
+        }
+        if known.departed.len() >= DEPARTED {
+            known.departed.pop_front();
+        }
+        known.departed.push_back(key);
+    }
+
+    /// Remembers that one interface of a sandbox asks for its address: it is there, whatever was said before.
+    pub fn arrived(&self, container: &str, nic: &str) {
+        let key = key(container, nic);
+        let mut known = self.known();
+        known.departed.retain(|departed| *departed != key);
+        if let Some(listed) = &mut known.listed {
+            listed.insert(key.0);
+        }
+    }
+
+    /// Remembers all sandboxes that the runtime has.
+    pub fn list<'a>(&self, containers: impl IntoIterator<Item = &'a str>) {
+        let listed = containers.into_iter().map(|id| short_container(id).to_owned()).collect();
+        self.known().listed = Some(listed);
+    }
+
+    /// Returns what is known of the sandbox that a record was written for.
+    #[must_use]
+    pub fn sight(&self, container: &str, nic: &str) -> reclaim::Sandbox {
+        if container.is_empty() {
+            return reclaim::Sandbox::Unknown;
+        }
+        let key = key(container, nic);
+        let known = self.known();
+        if known.departed.contains(&key) {
+            return reclaim::Sandbox::Departed;
+        }
+        match &known.listed {
+            None => reclaim::Sandbox::Unknown,
+            Some(listed) if listed.contains(&key.0) => reclaim::Sandbox::Listed,
+            Some(_) => reclaim::Sandbox::Departed,
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        // Every change under the lock stands alone: a panic leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(container: &str, nic: &str) -> (String, String) {
+    (short_container(container).to_owned(), nic.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use model::reclaim::Sandbox;
+
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_departed_after_its_del_and_there_again_after_its_add() {
+        let sandboxes = Sandboxes::default();
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Unknown);
+        sandboxes.departed("c1", "eth0");
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Departed);
+        assert_eq!(sandboxes.sight("c1", "net1"), Sandbox::Unknown);
+        sandboxes.arrived("c1", "eth0");
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Unknown);
+    }
+
+    #[test]
+    fn a_sandbox_that_the_runtime_does_not_list_is_departed() {
+        let sandboxes = Sandboxes::default();
+        sandboxes.list(["c1"]);
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Listed);
+        assert_eq!(sandboxes.sight("c2", "eth0"), Sandbox::Departed);
+        sandboxes.arrived("c2", "eth0");
+        assert_eq!(sandboxes.sight("c2", "eth0"), Sandbox::Listed);
+        assert_eq!(sandboxes.sight("", "eth0"), Sandbox::Unknown);
+    }
+
+    #[test]
+    fn a_long_identifier_is_known_by_its_beginning() {
+        let (long, sandboxes) = ("0123456789abcdef0123456789abcdef", Sandboxes::default());
+        sandboxes.departed(long, "eth0");
+        assert_eq!(sandboxes.sight(short_container(long), "eth0"), Sandbox::Departed);
+    }
+
+    #[test]
+    fn only_so_many_departed_sandboxes_are_remembered() {
+        let sandboxes = Sandboxes::default();
+        for n in 0..=DEPARTED {
+            sandboxes.departed(&format!("c{n}"), "eth0");
+        }
+        assert_eq!(sandboxes.sight("c0", "eth0"), Sandbox::Unknown);
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Departed);
+    }
+}

@@ -60,7 +60,8 @@ pub struct AddRequest {
 pub struct AddReply {
     /// The addresses.
     pub ips: Vec<Ip>,
-    /// Further routes.
+    /// All routes, the default route among them: upstream's agent puts it here, once for each family, unless the interface is to
+    /// bring none, and its plugin takes routes from nowhere else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
 }
@@ -78,7 +79,7 @@ pub struct Ip {
     /// The pool's name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ip_pool: String,
-    /// The gateway; empty where the interface brings no default route.
+    /// The pool's gateway, for the plugin's probe; whether a default route leads through it, the routes of the reply say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub gateway: String,
     /// The VLAN; 0 is none.
@@ -126,6 +127,24 @@ pub struct DelRequest {
     /// The pod's UID; a runtime that knows none leaves it empty.
     #[serde(default, rename = "podUID")]
     pub pod_uid: String,
+}
+
+/// Where the plugin leaves the [`QueuedDel`]s that it could not tell the agent, unless the CNI configuration's `del_queue_dir`
+/// says otherwise: one file each.
+///
+/// A file whose name ends in `.json` is whole, since it was renamed to that name after it was synced; any other is being
+/// written, or was left by a crash. Its name says nothing that its content does not. The agent reads the folder when it starts
+/// and every few seconds, carries each out as a `DELETE` of [`IP`], and then removes the file.
+pub const DEL_QUEUE: &str = "/var/lib/spidernet/cni/del";
+
+/// A [`DelRequest`] that waits for the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueuedDel {
+    /// What the agent would have been asked.
+    pub request: DelRequest,
+    /// When the runtime asked, in seconds since 1970. An address given to the same sandbox and interface later is another one.
+    pub queued_at: u64,
 }
 
 /// Gives back every address of a pod.

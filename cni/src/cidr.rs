@@ -40,7 +40,12 @@ impl FromStr for Cidr {
         text.split_once('/')
             .filter(|(_, prefix)| prefix.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|(address, prefix)| Self::new(address.parse().ok()?, prefix.parse().ok()?))
-            .ok_or_else(|| Error::new(Code::Decode, format!("{text:?} is not an address in CIDR form, such as 10.0.0.1/24")))
+            .ok_or_else(|| {
+                Error::new(
+                    Code::Decode,
+                    format!("{text:?} is not an address in CIDR form, such as 10.0.0.1/24"),
+                )
+            })
     }
 }
 

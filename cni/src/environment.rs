@@ -14,7 +14,11 @@ impl ContainerId {
         if is_name(text) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(invalid("CNI_CONTAINERID", text, "start with a letter or digit and go on with letters, digits, '_', '.' or '-'"))
+            Err(invalid(
+                "CNI_CONTAINERID",
+                text,
+                "start with a letter or digit and go on with letters, digits, '_', '.' or '-'",
+            ))
         }
     }
 
@@ -42,7 +46,11 @@ impl IfName {
         if fits && !text.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(invalid("CNI_IFNAME", text, "have 1 to 15 bytes, no '/', ':' or white space, and be neither '.' nor '..'"))
+            Err(invalid(
+                "CNI_IFNAME",
+                text,
+                "have 1 to 15 bytes, no '/', ':' or white space, and be neither '.' nor '..'",
+            ))
         }
     }
 
@@ -99,7 +107,11 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    pub(crate) fn read(verb: Verb, lookup: &dyn Fn(&str) -> Option<OsString>, network: Network) -> Result<Self, Error> {
+    pub(crate) fn read(
+        verb: Verb,
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+        network: Network,
+    ) -> Result<Self, Error> {
         let container_id = ContainerId::parse(&required(verb, "CNI_CONTAINERID", lookup)?)?;
         let if_name = IfName::parse(&required(verb, "CNI_IFNAME", lookup)?)?;
         let netns = match (variable("CNI_NETNS", lookup)?, verb) {
@@ -107,7 +119,8 @@ impl Attachment {
             (None, Verb::Del) => None,
             (None, _) => Some(PathBuf::from(required(verb, "CNI_NETNS", lookup)?)),
         };
-        let args = variable("CNI_ARGS", lookup)?.as_deref().map_or_else(|| Ok(Args::default()), Args::parse)?;
+        let args =
+            variable("CNI_ARGS", lookup)?.as_deref().map_or_else(|| Ok(Args::default()), Args::parse)?;
         Ok(Self { container_id, if_name, netns, args, network })
     }
 }
@@ -119,7 +132,10 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// A variable that is set and not empty.
-pub(crate) fn variable(name: &str, lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<String>, Error> {
+pub(crate) fn variable(
+    name: &str,
+    lookup: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Option<String>, Error> {
     let Some(value) = lookup(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     value.into_string().map(Some).map_err(|value| invalid(name, &value.to_string_lossy(), "be UTF-8"))
 }
@@ -131,5 +147,8 @@ fn required(verb: Verb, name: &str, lookup: &dyn Fn(&str) -> Option<OsString>) -
 }
 
 fn invalid(name: &str, value: &str, must: &str) -> Error {
-    Error::new(Code::InvalidEnvironment, format!("the environment variable {name} must {must}, and is {value:?}"))
+    Error::new(
+        Code::InvalidEnvironment,
+        format!("the environment variable {name} must {must}, and is {value:?}"),
+    )
 }

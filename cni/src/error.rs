@@ -78,7 +78,8 @@ impl Error {
     /// The error object of the specification, which is the same in every version.
     #[must_use]
     pub fn to_json(&self, version: Version) -> Value {
-        let mut object = json!({ "cniVersion": version.as_str(), "code": self.code.number(), "msg": self.message });
+        let mut object =
+            json!({ "cniVersion": version.as_str(), "code": self.code.number(), "msg": self.message });
         if let (Some(object), false) = (object.as_object_mut(), self.details.is_empty()) {
             object.insert("details".to_owned(), Value::from(self.details.as_str()));
         }

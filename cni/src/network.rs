@@ -15,8 +15,13 @@ impl Network {
     pub(crate) fn parse(stdin: &[u8]) -> Result<Map<String, Value>, Error> {
         match serde_json::from_slice(stdin) {
             Ok(Value::Object(keys)) => Ok(keys),
-            Ok(_) => Err(Error::new(Code::Decode, "the network configuration on stdin is JSON, but no object")),
-            Err(error) => Err(Error::new(Code::Decode, format!("the network configuration on stdin is no JSON: {error}"))),
+            Ok(_) => {
+                Err(Error::new(Code::Decode, "the network configuration on stdin is JSON, but no object"))
+            }
+            Err(error) => Err(Error::new(
+                Code::Decode,
+                format!("the network configuration on stdin is no JSON: {error}"),
+            )),
         }
     }
 
@@ -24,10 +29,19 @@ impl Network {
         let name = match keys.get("name") {
             Some(Value::String(name)) if is_name(name) => name.clone(),
             Some(name) => {
-                let must = "must be a text of letters, digits, '_', '.' and '-' that starts with a letter or digit";
-                return Err(Error::new(Code::InvalidNetwork, format!("the network configuration's key \"name\" {must}, and is {name}")));
+                let must =
+                    "must be a text of letters, digits, '_', '.' and '-' that starts with a letter or digit";
+                return Err(Error::new(
+                    Code::InvalidNetwork,
+                    format!("the network configuration's key \"name\" {must}, and is {name}"),
+                ));
             }
-            None => return Err(Error::new(Code::InvalidNetwork, "the network configuration lacks the key \"name\"")),
+            None => {
+                return Err(Error::new(
+                    Code::InvalidNetwork,
+                    "the network configuration lacks the key \"name\"",
+                ));
+            }
         };
         Ok(Self { version, name, keys })
     }
@@ -55,7 +69,10 @@ impl Network {
         match self.keys.get("prevResult") {
             None | Some(Value::Null) => Ok(None),
             Some(result) => Success::from_json(result).map(Some).map_err(|error| {
-                Error::new(Code::Decode, format!("the network configuration's prevResult cannot be read: {}", error.message))
+                Error::new(
+                    Code::Decode,
+                    format!("the network configuration's prevResult cannot be read: {}", error.message),
+                )
             }),
         }
     }
@@ -64,15 +81,28 @@ impl Network {
     /// taking it for an empty list would free everything.
     pub fn valid_attachments(&self) -> Result<Vec<(ContainerId, IfName)>, Error> {
         let wrong = |why: &str| {
-            Error::new(Code::InvalidNetwork, format!("GC needs the key \"cni.dev/valid-attachments\" with a list of objects {{containerID, ifname}}, and {why}"))
+            Error::new(
+                Code::InvalidNetwork,
+                format!(
+                    "GC needs the key \"cni.dev/valid-attachments\" with a list of objects {{containerID, ifname}}, and {why}"
+                ),
+            )
         };
         // The specification's older text wrote `attachments`, which libcni still sends beside it.
-        let list = ["cni.dev/valid-attachments", "cni.dev/attachments"].iter().find_map(|key| self.keys.get(*key)).ok_or_else(|| wrong("it is missing"))?;
+        let list = ["cni.dev/valid-attachments", "cni.dev/attachments"]
+            .iter()
+            .find_map(|key| self.keys.get(*key))
+            .ok_or_else(|| wrong("it is missing"))?;
         list.as_array()
             .ok_or_else(|| wrong("it is no list"))?
             .iter()
             .map(|attachment| {
-                let text = |key: &str| attachment.get(key).and_then(Value::as_str).ok_or_else(|| wrong(&format!("an object lacks {key}")));
+                let text = |key: &str| {
+                    attachment
+                        .get(key)
+                        .and_then(Value::as_str)
+                        .ok_or_else(|| wrong(&format!("an object lacks {key}")))
+                };
                 Ok((ContainerId::parse(text("containerID")?)?, IfName::parse(text("ifname")?)?))
             })
             .collect()

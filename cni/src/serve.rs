@@ -55,7 +55,11 @@ pub fn serve(plugin: &impl Plugin) -> ExitCode {
 }
 
 /// Answers one call, given the environment and stdin. Does not panic, whatever they hold.
-pub fn answer(plugin: &impl Plugin, lookup: &dyn Fn(&str) -> Option<OsString>, stdin: impl FnOnce() -> io::Result<Vec<u8>>) -> Answer {
+pub fn answer(
+    plugin: &impl Plugin,
+    lookup: &dyn Fn(&str) -> Option<OsString>,
+    stdin: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> Answer {
     let mut version = Version::LATEST;
     match run(plugin, lookup, stdin, &mut version) {
         Ok(value) => Answer::Done(value.map(|value| value.to_string())),
@@ -74,26 +78,41 @@ fn run(
         let why = format!("the environment variable CNI_COMMAND is missing: this is a CNI plugin, which a container runtime starts with {known}");
         Error::new(Code::InvalidEnvironment, why)
     })?;
-    let verb = Verb::parse(&command)
-        .ok_or_else(|| Error::new(Code::InvalidEnvironment, format!("the environment variable CNI_COMMAND must be {known}, and is {command:?}")))?;
-    let stdin = stdin().map_err(|error| Error::new(Code::Io, format!("cannot read the network configuration from stdin: {error}")))?;
+    let verb = Verb::parse(&command).ok_or_else(|| {
+        Error::new(
+            Code::InvalidEnvironment,
+            format!("the environment variable CNI_COMMAND must be {known}, and is {command:?}"),
+        )
+    })?;
+    let stdin = stdin().map_err(|error| {
+        Error::new(Code::Io, format!("cannot read the network configuration from stdin: {error}"))
+    })?;
     if stdin.len() as u64 > STDIN_LIMIT {
-        return Err(Error::new(Code::Decode, format!("the network configuration on stdin is longer than {STDIN_LIMIT} bytes")));
+        return Err(Error::new(
+            Code::Decode,
+            format!("the network configuration on stdin is longer than {STDIN_LIMIT} bytes"),
+        ));
     }
     if verb == Verb::Version {
         return Ok(Some(versions(&stdin)));
     }
 
     let keys = Network::parse(&stdin)?;
-    *version = spoken(verb, keys.get("cniVersion"))?;
+    *version = spoken(keys.get("cniVersion"))?;
+    has(*version, verb)?;
     let network = Network::new(*version, keys)?;
     match verb {
-        Verb::Add => plugin.add(&Attachment::read(verb, lookup, network)?).map(|success| Some(success.to_json(*version))),
+        Verb::Add => plugin
+            .add(&Attachment::read(verb, lookup, network)?)
+            .map(|success| Some(success.to_json(*version))),
         Verb::Del => plugin.del(&Attachment::read(verb, lookup, network)?).map(|()| None),
         Verb::Check => {
             let attachment = Attachment::read(verb, lookup, network)?;
             let made = attachment.network.prev_result()?.ok_or_else(|| {
-                Error::new(Code::InvalidNetwork, "CHECK needs the key \"prevResult\" in the network configuration, which is missing")
+                Error::new(
+                    Code::InvalidNetwork,
+                    "CHECK needs the key \"prevResult\" in the network configuration, which is missing",
+                )
             })?;
             plugin.check(&attachment, &made).map(|()| None)
         }
@@ -110,18 +129,27 @@ fn versions(stdin: &[u8]) -> Value {
     json!({ "cniVersion": asked.unwrap_or(Version::LATEST).as_str(), "supportedVersions": Version::ALL.map(Version::as_str) })
 }
 
-fn spoken(verb: Verb, written: Option<&Value>) -> Result<Version, Error> {
-    let all = Version::ALL.map(Version::as_str).join(", ");
-    let version = match written {
-        Some(Value::String(text)) => Version::parse(text).ok_or_else(|| format!("the network configuration's cniVersion is {text:?}")),
+fn spoken(written: Option<&Value>) -> Result<Version, Error> {
+    let what = match written {
+        Some(Value::String(text)) => match Version::parse(text) {
+            Some(version) => return Ok(version),
+            None => format!("the network configuration's cniVersion is {text:?}"),
+        },
         // The specification's reading of a missing version is 0.1.0.
-        None | Some(Value::Null) => Err("the network configuration has no cniVersion".to_owned()),
-        Some(other) => Err(format!("the network configuration's cniVersion is {other}")),
+        None | Some(Value::Null) => "the network configuration has no cniVersion".to_owned(),
+        Some(other) => format!("the network configuration's cniVersion is {other}"),
     };
-    let version = version.map_err(|what| Error::new(Code::IncompatibleVersion, format!("{what}; this plugin speaks {all}")))?;
-    if version < verb.since() {
-        let why = format!("{verb} exists from cniVersion {} on, and the network configuration's is {version}", verb.since());
-        return Err(Error::new(Code::IncompatibleVersion, why));
+    let all = Version::ALL.map(Version::as_str).join(", ");
+    Err(Error::new(Code::IncompatibleVersion, format!("{what}; this plugin speaks {all}")))
+}
+
+fn has(version: Version, verb: Verb) -> Result<(), Error> {
+    if version >= verb.since() {
+        return Ok(());
     }
-    Ok(version)
+    let why = format!(
+        "{verb} exists from cniVersion {} on, and the network configuration's is {version}",
+        verb.since()
+    );
+    Err(Error::new(Code::IncompatibleVersion, why))
 }

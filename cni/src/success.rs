@@ -76,7 +76,11 @@ impl Success {
             interfaces: list(&mut keys, "interfaces", Interface::from_json)?,
             ips: list(&mut keys, "ips", Ip::from_json)?,
             routes: list(&mut keys, "routes", Route::from_json)?,
-            dns: keys.remove("dns").filter(|dns| !dns.is_null()).map(|dns| object(&dns, "dns")).transpose()?,
+            dns: keys
+                .remove("dns")
+                .filter(|dns| !dns.is_null())
+                .map(|dns| object(&dns, "dns"))
+                .transpose()?,
             other: keys,
         })
     }
@@ -88,7 +92,10 @@ impl Success {
         let mut keys = other.clone();
         keys.insert("cniVersion".to_owned(), Value::from(version.as_str()));
         if !interfaces.is_empty() {
-            keys.insert("interfaces".to_owned(), interfaces.iter().map(|interface| interface.to_json(version)).collect());
+            keys.insert(
+                "interfaces".to_owned(),
+                interfaces.iter().map(|interface| interface.to_json(version)).collect(),
+            );
         }
         keys.insert("ips".to_owned(), ips.iter().map(|ip| ip.to_json(version)).collect());
         if !routes.is_empty() {
@@ -126,11 +133,16 @@ impl Ip {
         let mut keys = object(value, "an address")?;
         // The address says it, too.
         keys.remove("version");
-        let interface = match keys.remove("interface") {
-            None | Some(Value::Null) => None,
-            Some(index) => Some(index.as_u64().ok_or_else(|| wrong(&format!("an address's interface must be an index, and is {index}")))?),
-        };
-        let address = text(&mut keys, "address")?.ok_or_else(|| wrong("an address lacks its key \"address\""))?.parse()?;
+        let interface =
+            match keys.remove("interface") {
+                None | Some(Value::Null) => None,
+                Some(index) => Some(index.as_u64().ok_or_else(|| {
+                    wrong(&format!("an address's interface must be an index, and is {index}"))
+                })?),
+            };
+        let address = text(&mut keys, "address")?
+            .ok_or_else(|| wrong("an address lacks its key \"address\""))?
+            .parse()?;
         Ok(Self { address, gateway: address_of(&mut keys, "gateway")?, interface, other: keys })
     }
 
@@ -138,7 +150,10 @@ impl Ip {
         let Self { address, gateway, interface, other } = self;
         let mut keys = other.clone();
         if version < Version::V1_0_0 {
-            keys.insert("version".to_owned(), Value::from(if address.address().is_ipv4() { "4" } else { "6" }));
+            keys.insert(
+                "version".to_owned(),
+                Value::from(if address.address().is_ipv4() { "4" } else { "6" }),
+            );
         }
         keys.insert("address".to_owned(), Value::from(address.to_string()));
         if let Some(gateway) = gateway {
@@ -181,7 +196,11 @@ fn object(value: &Value, what: &str) -> Result<Map<String, Value>, Error> {
     value.as_object().cloned().ok_or_else(|| wrong(&format!("{what} must be an object")))
 }
 
-fn list<T>(keys: &mut Map<String, Value>, key: &str, read: fn(&Value) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+fn list<T>(
+    keys: &mut Map<String, Value>,
+    key: &str,
+    read: fn(&Value) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
     match keys.remove(key) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(values)) => values.iter().map(read).collect(),
@@ -199,7 +218,9 @@ fn text(keys: &mut Map<String, Value>, key: &str) -> Result<Option<String>, Erro
 }
 
 fn address_of(keys: &mut Map<String, Value>, key: &str) -> Result<Option<IpAddr>, Error> {
-    text(keys, key)?.map(|text| text.parse().map_err(|_| wrong(&format!("{key} must be an IP address, and is {text:?}")))).transpose()
+    text(keys, key)?
+        .map(|text| text.parse().map_err(|_| wrong(&format!("{key} must be an IP address, and is {text:?}"))))
+        .transpose()
 }
 
 fn wrong(message: &str) -> Error {

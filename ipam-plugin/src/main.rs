@@ -1,2 +1,15 @@
 //! The CNI plugin `spiderpool`: asks this node's agent for addresses.
-fn main() {}
+
+mod agent;
+mod config;
+mod http;
+mod log;
+mod plugin;
+mod pod;
+mod queue;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cni::serve(&plugin::Spiderpool)
+}

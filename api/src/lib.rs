@@ -5,6 +5,8 @@
 //! object ([`SpiderIPPoolSpec::addresses`]).
 
 mod allocation;
+pub mod annotations;
+mod candidate;
 mod coordinator;
 mod crd;
 mod endpoint;
@@ -22,6 +24,7 @@ mod subnet;
 pub mod view;
 
 pub use allocation::{Allocation, AllocationsError, allocations, allocations_text};
+pub use candidate::{candidate, selector as label_selector};
 pub use coordinator::{
     CoordinatorMode, PodCidrType, SpiderCoordinator, SpiderCoordinatorSpec, SpiderCoordinatorStatus,
 };

@@ -15,6 +15,7 @@ pub mod labels;
 mod multus_config;
 mod node;
 mod optional_spec;
+pub mod reclaim;
 pub mod render;
 mod reserved_ip;
 mod route;

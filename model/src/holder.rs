@@ -21,7 +21,7 @@ impl fmt::Display for PodName {
 /// The record of one address in its pool: durable in the API before the pod gets the address.
 ///
 /// Upstream writes the pod and its UID only, so every other part may be empty: unknown, not absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Holder {
     /// The pod.
     pub pod: PodName,

@@ -5,6 +5,7 @@ mod address_set;
 mod holder;
 mod intervals;
 mod inventory;
+pub mod ledger;
 mod moment;
 mod nic;
 mod node;

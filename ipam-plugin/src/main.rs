@@ -1,9 +1,11 @@
 //! The CNI plugin `spiderpool`: asks this node's agent for addresses.
 
+mod add;
 mod agent;
 mod config;
 mod http;
 mod log;
+mod neighbours;
 mod plugin;
 mod pod;
 mod queue;

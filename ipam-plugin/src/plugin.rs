@@ -1,24 +1,23 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use cni::{Attachment, Cidr, Code, Error, Ip, Network, Plugin, Route, Success};
-use serde_json::{Map, Value};
-use wire::{AddReply, AddRequest, CheckRequest, DelRequest, GcRequest};
+use cni::{Attachment, Code, Error, Network, Plugin, Success};
+use netlink::Netns;
+use serde_json::Value;
+use wire::{CheckRequest, DelRequest, GcRequest};
 
-use crate::agent::{Agent, Call, Outcome, UNREACHABLE};
+use crate::add::add;
+use crate::agent::{Agent, Call, Outcome};
 use crate::config::Config;
 use crate::log::{Level, Log};
+use crate::neighbours;
 use crate::pod::Pod;
 use crate::queue;
 
-/// 102: the agent's answer has no address for this interface, or one that cannot be used.
-const NO_ADDRESS: Code = Code::Plugin(102);
 /// 103: CHECK found the attachment changed.
 const CHANGED: Code = Code::Plugin(103);
 
-/// As long as upstream's plugin waits: kubelet itself gives up after 120 s.
-const ADD_PATIENCE: Duration = Duration::from_secs(100);
-/// Shorter, since what is not done by then is kept in the queue.
+/// Shorter than ADD's, since what is not done by then is kept in the queue.
 const DEL_PATIENCE: Duration = Duration::from_secs(30);
 /// The agent answers these from memory.
 const ASK_PATIENCE: Duration = Duration::from_secs(5);
@@ -99,78 +98,12 @@ impl Plugin for Spiderpool {
     }
 }
 
-fn add(attachment: &Attachment, config: Config, _log: &Log) -> Result<Success, Error> {
-    let pod = Pod::required(&attachment.args)?;
-    let Config { ipv4_pools, ipv6_pools, clean_gateway, match_master_subnet, socket, .. } = config;
-    let request = AddRequest {
-        container_id: attachment.container_id.to_string(),
-        if_name: attachment.if_name.to_string(),
-        net_namespace: netns(attachment),
-        pod_namespace: pod.namespace.to_owned(),
-        pod_name: pod.name.to_owned(),
-        pod_uid: pod.uid.to_owned(),
-        default_ipv4_pools: ipv4_pools,
-        default_ipv6_pools: ipv6_pools,
-        clean_gateway,
-        match_master_subnet,
-    };
-    let agent = Agent::at(socket);
-    let call =
-        Call { method: "POST", path: wire::IP, purpose: "get addresses for the pod", patience: ADD_PATIENCE };
-    let body = agent.must(call, &request)?;
-    let reply: AddReply = serde_json::from_slice(&body)
-        .map_err(|error| Error::new(UNREACHABLE, format!("cannot read the answer of spiderpool-agent: {error}: do the plugin and the agent have the same version?")))?;
-    result(&reply, &request)
-}
-
-/// The addresses and routes of the interface asked for; the agent may tell of the pod's other interfaces, too.
-fn result(reply: &AddReply, request: &AddRequest) -> Result<Success, Error> {
-    let AddRequest { if_name, clean_gateway, .. } = request;
-    let mut success = Success::default();
-    for ip in reply.ips.iter().filter(|ip| ip.nic == *if_name) {
-        let address: Cidr = ip.address.parse().map_err(|_| unusable("address", &ip.address))?;
-        let gateway = (!ip.gateway.is_empty())
-            .then(|| ip.gateway.parse::<IpAddr>())
-            .transpose()
-            .map_err(|_| unusable("gateway", &ip.gateway))?;
-        if let (Some(gateway), false) = (gateway, clean_gateway) {
-            let any: &str = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-            success.routes.push(Route { dst: any.parse()?, gw: Some(gateway), other: Map::new() });
-        }
-        success.ips.push(Ip { address, gateway, interface: None, other: Map::new() });
-    }
-    if success.ips.is_empty() {
-        return Err(Error::new(
-            NO_ADDRESS,
-            format!("spiderpool-agent gave no address for the interface {if_name}: see its log on this node"),
-        ));
-    }
-    for route in reply.routes.iter().filter(|route| route.if_name == *if_name) {
-        let dst = route.dst.parse().map_err(|_| unusable("route to", &route.dst))?;
-        let gw = (!route.gw.is_empty())
-            .then(|| route.gw.parse())
-            .transpose()
-            .map_err(|_| unusable("route by", &route.gw))?;
-        success.routes.push(Route { dst, gw, other: Map::new() });
-    }
-    Ok(success)
-}
-
-fn unusable(what: &str, text: &str) -> Error {
-    Error::new(
-        NO_ADDRESS,
-        format!(
-            "spiderpool-agent gave the {what} {text:?}, which is malformed: do the plugin and the agent have the same version?"
-        ),
-    )
-}
-
 fn del(attachment: &Attachment, config: &Config, log: &Log) -> Result<(), Error> {
     let pod = Pod::known(&attachment.args);
     let request = DelRequest {
         container_id: attachment.container_id.to_string(),
         if_name: attachment.if_name.to_string(),
-        net_namespace: netns(attachment),
+        net_namespace: netns_path(attachment),
         pod_namespace: pod.namespace.to_owned(),
         pod_name: pod.name.to_owned(),
         pod_uid: pod.uid.to_owned(),
@@ -210,7 +143,7 @@ fn check(attachment: &Attachment, made: &Success, config: Config) -> Result<(), 
         pod_namespace: pod.namespace.to_owned(),
         pod_name: pod.name.to_owned(),
         pod_uid: pod.uid.to_owned(),
-        addresses: made.ips.iter().map(|ip| ip.address.address().to_string()).collect(),
+        addresses: own(made, attachment.if_name.as_str()).map(|address| address.to_string()).collect(),
     };
     let call = Call {
         method: "POST",
@@ -220,12 +153,36 @@ fn check(attachment: &Attachment, made: &Success, config: Config) -> Result<(), 
     };
     match Agent::at(config.socket).call(call, &request)? {
         // Upstream's agent does not check; its plugin says that all is well.
-        Outcome::Done(_) | Outcome::Unsupported => Ok(()),
-        Outcome::Refused(error) => Err(Error { code: CHANGED, ..error }),
+        Outcome::Done(_) | Outcome::Unsupported => {}
+        Outcome::Refused(error) => return Err(Error { code: CHANGED, ..error }),
+    }
+    let interface = attachment.if_name.as_str();
+    let changed =
+        |what: String| Error::new(CHANGED, format!("{what}: delete the pod, so that it is made anew"));
+    let addresses: Vec<IpAddr> = own(made, interface).collect();
+    let path = attachment.netns.as_deref().unwrap_or_else(|| "".as_ref());
+    let missing = Netns::open(path)
+        .and_then(|netns| neighbours::missing(&netns, interface, &addresses))
+        .map_err(|error| changed(error.to_string()))?;
+    match missing.as_deref() {
+        None => Err(changed(format!("the sandbox has no interface {interface}"))),
+        Some([]) => Ok(()),
+        Some([address, ..]) => {
+            Err(changed(format!("the interface {interface} no longer has the address {address}")))
+        }
     }
 }
 
-fn netns(attachment: &Attachment) -> String {
+/// The addresses of one interface in a result; those of no interface are its, too, as IPAM plugins write them.
+fn own<'a>(made: &'a Success, interface: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
+    let is_own = move |ip: &&cni::Ip| {
+        let index = ip.interface.and_then(|index| usize::try_from(index).ok());
+        index.and_then(|index| made.interfaces.get(index)).is_none_or(|found| found.name == interface)
+    };
+    made.ips.iter().filter(is_own).map(|ip| ip.address.address())
+}
+
+pub(crate) fn netns_path(attachment: &Attachment) -> String {
     attachment.netns.as_deref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
 }
 

@@ -1,0 +1,607 @@
+//! The desk of one pool: all of this agent's claims on the pool and releases to it pass here, and are written together.
+//!
+//! A task owns the pool's [`Ledger`]. It applies all that is asked in memory, writes the outcome once, and answers then: an
+//! answer is durable. What is asked during a write is the next batch, so the rate does not depend on how long a write
+//! takes. A write holds only if nobody changed the pool since it was read (its `resourceVersion`, which covers the spec:
+//! no address is given out that the controller took away a moment before); otherwise everything is taken back, the pool
+//! is read again and the same is applied to what is there now. A write without an answer may have been made: the pool is
+//! read before anything else, and to apply a request twice is to apply it once.
+
+mod job;
+mod page;
+mod store;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use model::ledger::{Grant, Ledger, Refusal, Release, Standing};
+use model::{AddressSet, Holder, Moment};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use job::Stake;
+pub use job::{DeskError, Filter, Held, Record, TakeError, Taken};
+pub(crate) use job::{Freeing, Job, Taking};
+use page::Page;
+use store::{Failure, Store};
+pub(crate) use turn::Notice;
+use turn::Turn;
+
+/// First wait after the API server did not answer; it doubles.
+const BACKOFF: Duration = Duration::from_millis(50);
+/// How long the last write at the end may take, a read before it included.
+const LAST: Duration = Duration::from_secs(3);
+/// Longest wait after the API server did not answer: a pod that waits should not wait much longer than the outage.
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long a desk that nobody needs any more stays.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// What a desk is told about from outside, and tells.
+pub(crate) struct Context {
+    /// The connection.
+    pub(crate) client: Client,
+    /// The pool's name.
+    pub(crate) pool: String,
+    /// What the watch says of the pool.
+    pub(crate) notices: watch::Receiver<Notice>,
+    /// The addresses that no pod may get; none until they are known.
+    pub(crate) reserved: watch::Receiver<Option<Arc<AddressSet>>>,
+    /// How long a freed address rests.
+    pub(crate) rest: Duration,
+    /// How many records the pool may hold.
+    pub(crate) cap: usize,
+    /// Where time begins.
+    pub(crate) epoch: Instant,
+    /// Ends the desk.
+    pub(crate) stop: CancellationToken,
+    /// What stands in the way at the moment, for whoever runs out of time.
+    pub(crate) trouble: Trouble,
+    /// Told how the pool looks whenever the desk reads it, and how many addresses are free after each batch.
+    pub(crate) tell: Box<dyn Fn(Told<'_>) + Send + Sync>,
+}
+
+/// What a desk tells of its pool.
+pub(crate) enum Told<'a> {
+    /// It was read.
+    Read(&'a model::select::Candidate),
+    /// Pods do not hold so many of the addresses it offers.
+    Free(u128),
+}
+
+/// What stands in the way of a desk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, trouble: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// How well the ledger is known to be what the API holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// To be read before anything is done.
+    No,
+    /// Read or written some time ago: others may have written since.
+    Once,
+    /// Read for this very batch.
+    Now,
+}
+
+/// What became of the claims and releases of a batch, in their order.
+#[derive(Default)]
+struct Outcome {
+    takes: Vec<Verdict>,
+    frees: Vec<Vec<IpAddr>>,
+}
+
+/// What became of one claim.
+enum Verdict {
+    Granted(Grant),
+    Refused(TakeError),
+    /// Only resting addresses are left: until then.
+    Parked(Instant),
+    /// It is parked and not due.
+    Waits,
+}
+
+/// How a round of work ended.
+enum Round {
+    /// There is nothing to do now.
+    Idle,
+    /// There may be more to do.
+    More,
+}
+
+/// The requests that share a record which did not exist before them.
+struct Stakes {
+    birth: u64,
+    uid: String,
+    count: usize,
+}
+
+/// Serves one pool until it is stopped, or idle for long and `Context::notices` has no sender any more.
+pub(crate) async fn run(
+    context: Context,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    desk: mpsc::WeakUnboundedSender<Job>,
+) {
+    let store = Store::new(&context.client, &context.pool);
+    let ledger = Ledger::new(context.rest, context.cap);
+    let mut desk = Desk {
+        context,
+        jobs,
+        desk,
+        store,
+        ledger,
+        page: None,
+        known: Known::No,
+        stakes: BTreeMap::new(),
+        births: 0,
+        takes: Vec::new(),
+        frees: Vec::new(),
+        lists: Vec::new(),
+        reserved: Arc::default(),
+        turn: Turn::default(),
+        failures: 0,
+    };
+    desk.run().await;
+}
+
+struct Desk {
+    context: Context,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    desk: mpsc::WeakUnboundedSender<Job>,
+    store: Store,
+    ledger: Ledger,
+    page: Option<Page>,
+    known: Known,
+    stakes: BTreeMap<IpAddr, Stakes>,
+    births: u64,
+    takes: Vec<Taking>,
+    frees: Vec<Freeing>,
+    lists: Vec<(Filter, oneshot::Sender<Result<Vec<Record>, DeskError>>)>,
+    /// The reserved addresses that the ledger's offer leaves out.
+    reserved: Arc<AddressSet>,
+    turn: Turn,
+    /// How many requests in a row the API server did not answer.
+    failures: u32,
+}
+
+impl Desk {
+    async fn run(&mut self) {
+        let stop = self.context.stop.clone();
+        loop {
+            let parked = self.takes.iter().filter_map(|take| take.parked).min();
+            let due = parked.unwrap_or_else(|| Instant::now() + IDLE);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                job = self.jobs.recv() => match job {
+                    Some(job) => self.admit(job),
+                    None => break,
+                },
+                () = sleep_until(due) => {
+                    let unwatched = self.context.notices.has_changed().is_err();
+                    if parked.is_none() && unwatched && self.stakes.is_empty() {
+                        // From here on a new desk is made; what came until now is still done.
+                        self.jobs.close();
+                    }
+                }
+            }
+            while !stop.is_cancelled() {
+                if let Round::Idle = self.round().await {
+                    break;
+                }
+            }
+        }
+        self.close().await;
+    }
+
+    fn admit(&mut self, job: Job) {
+        match job {
+            Job::Take(take) => self.takes.push(take),
+            Job::Free(free) => self.frees.push(free),
+            Job::List(filter, reply) => self.lists.push((filter, reply)),
+            Job::Keep(address, birth) => {
+                if self.stakes.get(&address).is_some_and(|stakes| stakes.birth == birth) {
+                    self.stakes.remove(&address);
+                }
+            }
+            Job::Undo(address, birth) => self.undo(address, birth),
+        }
+    }
+
+    /// One of those who share a new record gives up; the last one frees it.
+    fn undo(&mut self, address: IpAddr, birth: u64) {
+        let Some(stakes) = self.stakes.get_mut(&address).filter(|stakes| stakes.birth == birth) else {
+            return;
+        };
+        stakes.count = stakes.count.saturating_sub(1);
+        if stakes.count == 0 {
+            let uid = std::mem::take(&mut stakes.uid);
+            self.stakes.remove(&address);
+            self.frees.push(Freeing::unasked(Release::Record { address, uid }));
+        }
+    }
+
+    fn admit_all(&mut self) {
+        while let Ok(job) = self.jobs.try_recv() {
+            self.admit(job);
+        }
+        let frees = &mut self.frees;
+        frees.retain(|free| !free.is_abandoned());
+        self.takes.retain(|take| {
+            let here = !take.reply.is_closed();
+            // Who has gone gets nothing, not even by a write that nobody answered.
+            if let Some(address) = take.perhaps.filter(|_| !here) {
+                let uid = take.claim.holder.uid.clone();
+                frees.push(Freeing::unasked(Release::Record { address, uid }));
+            }
+            here
+        });
+    }
+
+    /// Whether something can be done now.
+    fn is_busy(&self) -> bool {
+        let now = Instant::now();
+        let due = |take: &Taking| take.parked.is_none_or(|until| until <= now);
+        !self.frees.is_empty() || !self.lists.is_empty() || self.takes.iter().any(due)
+    }
+
+    /// Does what is asked at the moment, with one write at most; what fails is left for the next round.
+    async fn round(&mut self) -> Round {
+        self.admit_all();
+        if !self.is_busy() {
+            return Round::Idle;
+        }
+        if self.known != Known::No {
+            // Only this agent writes what these ask for.
+            self.list(|filter| matches!(filter, Filter::Uid(_) | Filter::Node(_)));
+        }
+        if !self.catch_up().await {
+            return Round::More;
+        }
+        self.list(|_| true);
+        if self.takes.is_empty() && self.frees.is_empty() {
+            return Round::More;
+        }
+        if !self.takes.is_empty() && !self.reserve().await {
+            return Round::More;
+        }
+        self.turn.wait(&mut self.context.notices).await;
+        if !self.catch_up().await {
+            return Round::More;
+        }
+        self.admit_all();
+        let outcome = self.apply();
+        let refused = |verdict: &Verdict| !matches!(verdict, Verdict::Granted(_) | Verdict::Waits);
+        if self.known == Known::Once && outcome.takes.iter().any(refused) {
+            // Others may have freed some since, or the pool may have been changed.
+            self.ledger.roll_back();
+            self.known = Known::No;
+            return Round::More;
+        }
+        if self.ledger.changed() && !self.write(&outcome).await {
+            return Round::More;
+        }
+        self.known = Known::Once;
+        self.answer(outcome);
+        Round::More
+    }
+
+    /// Reads the pool if it is not known, or known to be newer than what was read.
+    async fn catch_up(&mut self) -> bool {
+        let behind = {
+            let notice = self.context.notices.borrow();
+            self.page.as_ref().is_none_or(|page| page.is_behind(&notice.version))
+        };
+        (self.known != Known::No && !behind) || self.read().await
+    }
+
+    /// Reads the pool. False: everybody was told why not, or the desk has waited a while.
+    async fn read(&mut self) -> bool {
+        let read = self.store.read().await.map(Page::read);
+        let (page, records) = match read {
+            Ok((page, Ok(records))) => (page, records),
+            Ok((_, Err(why))) => {
+                self.forget();
+                self.fail(&DeskError::Unreadable { pool: self.pool(), why });
+                return false;
+            }
+            Err(failure) => {
+                self.failed("read it", failure).await;
+                return false;
+            }
+        };
+        if self.page.as_ref().is_some_and(|known| known.uid != page.uid) {
+            // Another pool of the same name.
+            self.forget();
+        }
+        let now = self.now();
+        self.ledger.adopt(page.offered.difference(&self.reserved), records, now);
+        let records = self.ledger.records();
+        self.stakes.retain(|address, stakes| records.get(address).is_some_and(|one| one.uid == stakes.uid));
+        (self.context.tell)(Told::Read(&page.candidate));
+        self.page = Some(page);
+        self.known = Known::Now;
+        self.is_well();
+        true
+    }
+
+    /// Leaves reserved addresses out of the offer. False: they are not known yet, and the desk has waited a while.
+    async fn reserve(&mut self) -> bool {
+        let reserved = self.context.reserved.borrow_and_update().clone();
+        let Some(reserved) = reserved else {
+            self.context.trouble.set(Some("the SpiderReservedIPs could not be listed yet".to_owned()));
+            // Bounded for the sake of those who leave meanwhile.
+            let _ = timeout(BACKOFF_MAX, self.context.reserved.changed()).await;
+            return false;
+        };
+        if !Arc::ptr_eq(&reserved, &self.reserved) {
+            self.reserved = reserved;
+            if let Some(page) = &self.page {
+                self.ledger.reoffer(page.offered.difference(&self.reserved));
+            }
+        }
+        true
+    }
+
+    fn list(&mut self, which: impl Fn(&Filter) -> bool) {
+        let Some(page) = &self.page else { return };
+        let pool = &self.context.pool;
+        for (filter, reply) in self.lists.extract_if(.., |(filter, _)| which(filter)) {
+            let record = |(address, holder): (IpAddr, &Holder)| Record {
+                pool: pool.clone(),
+                address,
+                holder: holder.clone(),
+            };
+            let all = self.ledger.records().iter().map(|(address, holder)| (*address, holder));
+            let records = match filter {
+                Filter::Uid(uid) => self.ledger.of(&uid).map(record).collect(),
+                Filter::Pod(pod) => all.filter(|(_, holder)| holder.pod == pod).map(record).collect(),
+                Filter::Node(node) if page.candidate.nodes == [node.as_str()] => all.map(record).collect(),
+                Filter::Node(node) => all.filter(|(_, holder)| holder.node == node).map(record).collect(),
+                Filter::All => all.map(record).collect(),
+            };
+            // Who has gone does not care.
+            let _ = reply.send(Ok(records));
+        }
+    }
+
+    /// Applies all that is asked to the ledger.
+    fn apply(&mut self) -> Outcome {
+        let (instant, now) = (Instant::now(), self.now());
+        // Releases first: they make room.
+        let free = |free: &Freeing| {
+            self.ledger.free(&free.release, now).into_iter().map(|(address, _)| address).collect()
+        };
+        let frees = self.frees.iter().map(free).collect();
+        let mut takes = Vec::with_capacity(self.takes.len());
+        let Some(page) = &self.page else { return Outcome { takes, frees } };
+        let open = page.open(&self.context.pool);
+        for take in &mut self.takes {
+            if page.is_bound() {
+                take.claim.holder.node.clear();
+            }
+            let verdict = match (&open, take.parked) {
+                (Err(error), _) => Verdict::Refused(error.clone()),
+                (Ok(()), Some(until)) if until > instant && self.known == Known::Once => Verdict::Waits,
+                (Ok(()), _) => match self.ledger.take(&take.claim, now) {
+                    Ok(grant) => Verdict::Granted(grant),
+                    Err(refusal) => {
+                        let due = match refusal {
+                            Refusal::Exhausted { resting_until: Some(until), .. } => {
+                                Some(self.context.epoch + until.0)
+                            }
+                            _ => None,
+                        };
+                        let pool = self.context.pool.clone();
+                        let refused = Verdict::Refused(TakeError::Exhausted { pool, refusal });
+                        due.filter(|due| *due < take.deadline).map_or(refused, Verdict::Parked)
+                    }
+                },
+            };
+            takes.push(verdict);
+        }
+        Outcome { takes, frees }
+    }
+
+    /// Writes what the ledger holds. False: it is not known to be written, and to be done again.
+    async fn write(&mut self, outcome: &Outcome) -> bool {
+        let Some(page) = &mut self.page else { return false };
+        let failure = match self.store.write(&page.version, self.ledger.records()).await {
+            Ok(version) => {
+                self.turn.won(Instant::now());
+                page.version = version;
+                self.ledger.commit();
+                (self.context.tell)(Told::Free(self.ledger.unheld()));
+                self.is_well();
+                return true;
+            }
+            Err(failure) => failure,
+        };
+        self.ledger.roll_back();
+        self.known = Known::No;
+        match failure {
+            Failure::Conflict => self.turn.lost(),
+            failure => {
+                if let Failure::Unknown(_) = failure {
+                    self.remember(outcome);
+                }
+                self.failed("write its records", failure).await;
+            }
+        }
+        false
+    }
+
+    /// Notes what an unanswered write may have done.
+    fn remember(&mut self, outcome: &Outcome) {
+        for (take, verdict) in self.takes.iter_mut().zip(&outcome.takes) {
+            if let Verdict::Granted(Grant { address, standing: Standing::New }) = verdict {
+                take.perhaps = Some(*address);
+            }
+        }
+        for (free, freed) in self.frees.iter_mut().zip(&outcome.frees) {
+            free.perhaps.extend(freed);
+        }
+    }
+
+    /// Tells everybody what became of their requests: it is durable now.
+    fn answer(&mut self, outcome: Outcome) {
+        for (mut free, freed) in self.frees.drain(..).zip(outcome.frees) {
+            for address in &freed {
+                self.stakes.remove(address);
+            }
+            let mut all = std::mem::take(&mut free.perhaps);
+            all.retain(|address| !freed.contains(address));
+            all.extend(freed);
+            free.answer(Ok(all));
+        }
+        let mut takes = std::mem::take(&mut self.takes).into_iter();
+        for (mut take, verdict) in takes.by_ref().zip(outcome.takes) {
+            match verdict {
+                Verdict::Parked(until) => {
+                    take.parked = Some(until);
+                    self.takes.push(take);
+                }
+                Verdict::Waits => self.takes.push(take),
+                Verdict::Refused(error) => take.answer(Err(error)),
+                Verdict::Granted(grant) => {
+                    let held = self.hold(&take, grant);
+                    // If nobody is there to receive it, it is dropped and so given back.
+                    take.answer(held);
+                }
+            }
+        }
+    }
+
+    /// Makes the answer to a claim, and notes who has to give up an address before it is freed.
+    fn hold(&mut self, take: &Taking, grant: Grant) -> Result<Held, TakeError> {
+        let Grant { address, standing } = grant;
+        let pool = self.pool();
+        let Some(page) = &self.page else { return Err(DeskError::Gone { pool }.into()) };
+        let subnet = page.subnet().map_err(|why| page::unreadable(&pool, why))?;
+        let uid = &take.claim.holder.uid;
+        let shared = self.stakes.get_mut(&address).filter(|stakes| stakes.uid == *uid);
+        let birth = match shared {
+            Some(stakes) => {
+                stakes.count += 1;
+                Some(stakes.birth)
+            }
+            None if standing == Standing::New || take.perhaps == Some(address) => {
+                self.births += 1;
+                let stakes = Stakes { birth: self.births, uid: uid.clone(), count: 1 };
+                self.stakes.insert(address, stakes);
+                Some(self.births)
+            }
+            None => None,
+        };
+        let taken = Taken {
+            address,
+            subnet,
+            gateway: page.gateway,
+            routes: page.routes.clone(),
+            pool,
+            annotations: page.annotations.clone(),
+        };
+        let stake = birth.zip(self.desk.upgrade()).map(|(birth, desk)| Stake { address, birth, desk });
+        Ok(Held::new(taken, stake))
+    }
+
+    /// After a request that failed otherwise than by a conflict.
+    async fn failed(&mut self, what: &'static str, failure: Failure) {
+        let pool = self.pool();
+        match failure {
+            // A read has none, a write's is dealt with.
+            Failure::Conflict => {}
+            Failure::Gone => {
+                self.forget();
+                self.fail(&DeskError::Gone { pool });
+            }
+            Failure::Refused(why) => {
+                warn!(pool, "the API server refused to {what}: {why}");
+                self.fail(&DeskError::Refused { pool, what, why });
+            }
+            Failure::Unknown(why) => {
+                self.failures = self.failures.saturating_add(1);
+                let wait = BACKOFF.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
+                let wait = wait.mul_f64(0.5 + fastrand::f64() / 2.0);
+                let trouble = format!("the API server was asked to {what} and did not answer: {why}");
+                debug!(pool, "{trouble}; again in {wait:?}");
+                self.context.trouble.set(Some(trouble));
+                // Cancelled: the caller looks.
+                let _ = self.context.stop.clone().run_until_cancelled(sleep(wait)).await;
+            }
+        }
+    }
+
+    /// Tells everybody why nothing can be done.
+    fn fail(&mut self, error: &DeskError) {
+        for take in self.takes.drain(..) {
+            take.answer(Err(error.clone().into()));
+        }
+        for mut free in self.frees.drain(..) {
+            let result = match error {
+                // What is gone holds no record any more.
+                DeskError::Gone { .. } => Ok(std::mem::take(&mut free.perhaps)),
+                error => Err(error.clone()),
+            };
+            free.answer(result);
+        }
+        for (_, reply) in self.lists.drain(..) {
+            // Who has gone does not care.
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Forgets the pool: what is there under its name is another one, or unknown.
+    fn forget(&mut self) {
+        self.ledger = Ledger::new(self.context.rest, self.context.cap);
+        self.page = None;
+        self.known = Known::No;
+        self.stakes.clear();
+    }
+
+    fn is_well(&mut self) {
+        self.failures = 0;
+        self.context.trouble.set(None);
+    }
+
+    /// Ends: claims are refused, releases are written if that can be done at once.
+    async fn close(&mut self) {
+        self.jobs.close();
+        self.admit_all();
+        let frees = std::mem::take(&mut self.frees);
+        let error = DeskError::Stopping { pool: self.pool() };
+        self.fail(&error);
+        self.frees = frees;
+        let last = async {
+            while !self.frees.is_empty() && self.failures == 0 {
+                self.round().await;
+            }
+        };
+        // What is late is left to the next agent's reclaim.
+        let _ = timeout(LAST, last).await;
+        self.fail(&error);
+    }
+
+    fn pool(&self) -> String {
+        self.context.pool.clone()
+    }
+
+    fn now(&self) -> Moment {
+        Moment(self.context.epoch.elapsed())
+    }
+}

@@ -1,61 +1,74 @@
-//! Programs of Debian's packages, unpacked into the cache: nothing is installed, so no service starts and no root is needed.
+//! Debian packages unpacked into the cache: nothing is installed, so no service starts and no root is needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cache::{self, CacheLock};
+use crate::cache::CacheLock;
 use crate::error::Error;
 use crate::progress;
 
-/// The root of one package's tree in the cache: fetched and unpacked the first time, which takes a few seconds.
-///
-/// What the package depends on is not fetched: name that package too.
-///
-/// # Errors
-/// When neither the cache nor Debian's mirror has it.
-pub fn package(name: &str) -> Result<PathBuf, Error> {
-    unpack(&cache::folder()?, name)
+/// Some packages in one folder of the cache.
+pub(crate) struct Packages {
+    /// What they are together, for people; also the folder's name.
+    pub(crate) name: &'static str,
+    /// Their names.
+    pub(crate) packages: &'static [&'static str],
+    /// How long fetching them takes, in seconds.
+    pub(crate) seconds: u32,
 }
 
-/// Where the cache keeps the tree of one package.
-fn folder(cache: &Path, package: &str) -> PathBuf {
-    cache.join("debian").join(package)
-}
+impl Packages {
+    /// Where the cache keeps the unpacked tree.
+    pub(crate) fn folder(&self, cache: &Path) -> PathBuf {
+        cache.join(self.name)
+    }
 
-/// Fetches and unpacks one package, unless it is there by now.
-pub(crate) fn unpack(cache: &Path, package: &str) -> Result<PathBuf, Error> {
-    let home = folder(cache, package);
-    if home.exists() {
-        return Ok(home);
+    /// Fetches and unpacks them, unless `proof`, a path in the tree, is there by now. Returns the tree.
+    pub(crate) fn unpack(&self, cache: &Path, proof: &str) -> Result<PathBuf, Error> {
+        let home = self.folder(cache);
+        if home.join(proof).exists() {
+            return Ok(home);
+        }
+        let _lock = CacheLock::take(cache)?;
+        if home.join(proof).exists() {
+            return Ok(home);
+        }
+        let work = tempfile::tempdir_in(cache).map_err(Error::file("create a folder in", cache))?;
+        let log = cache.join(format!("{}.log", self.name));
+        if self.download(work.path(), &log).is_err() {
+            // A new machine has no package lists yet; bringing them needs root, and the second try tells whether it helped.
+            drop(progress::run("reading Debian's package lists", apt(&["update"]), &log));
+            self.download(work.path(), &log).map_err(|error| self.missing(&error))?;
+        }
+        let tree = work.path().join("tree");
+        for package in archives(work.path())? {
+            let mut dpkg = Command::new("dpkg-deb");
+            dpkg.arg("--extract").arg(&package).arg(&tree);
+            progress::run_quietly(dpkg, &log)?;
+        }
+        if home.exists() {
+            fs::remove_dir_all(&home).map_err(Error::file("remove", &home))?;
+        }
+        fs::rename(&tree, &home).map_err(Error::file("rename", &tree))?;
+        Ok(home)
     }
-    let _lock = CacheLock::take(cache)?;
-    if home.exists() {
-        return Ok(home);
-    }
-    let parent = cache.join("debian");
-    fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
-    let work = tempfile::tempdir_in(&parent).map_err(Error::file("create a folder in", &parent))?;
-    let log = parent.join(format!("{package}.log"));
-    if download(package, work.path(), &log).is_err() {
-        // A new machine has no package lists yet; bringing them needs root, and the second try tells whether it helped.
-        drop(progress::run("reading Debian's package lists", apt(&["update"]), &log));
-        download(package, work.path(), &log).map_err(|error| missing(package, &error))?;
-    }
-    let archive = archive_in(work.path(), package)?;
-    let tree = work.path().join("tree");
-    let mut dpkg = Command::new("dpkg-deb");
-    dpkg.arg("--extract").arg(&archive).arg(&tree);
-    progress::run(&format!("unpacking {package}"), dpkg, &log)?;
-    // Renamed when it is whole, so that what was interrupted leaves nothing that looks finished.
-    fs::rename(&tree, &home).map_err(Error::file("rename", &tree))?;
-    Ok(home)
-}
 
-fn download(package: &str, into: &Path, log: &Path) -> Result<(), Error> {
-    let mut command = apt(&["download", package]);
-    command.current_dir(into);
-    progress::run(&format!("fetching {package} from Debian (a few seconds)"), command, log)
+    fn download(&self, into: &Path, log: &Path) -> Result<(), Error> {
+        let mut command = apt(&["download"]);
+        command.args(self.packages).current_dir(into);
+        progress::run(
+            &format!("fetching {} from Debian, once (about {} s)", self.name, self.seconds),
+            command,
+            log,
+        )
+    }
+
+    fn missing(&self, error: &Error) -> Error {
+        let remedy =
+            format!("install Debian's {}; fetching them failed: {error}", self.packages.join(", "));
+        Error::Missing { program: self.name.to_owned(), remedy }
+    }
 }
 
 fn apt(args: &[&str]) -> Command {
@@ -64,21 +77,13 @@ fn apt(args: &[&str]) -> Command {
     command
 }
 
-fn archive_in(dir: &Path, package: &str) -> Result<PathBuf, Error> {
+fn archives(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = fs::read_dir(dir).map_err(Error::file("read", dir))?;
-    let mut archives = entries
+    let mut archives: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == "deb"));
-    archives.next().ok_or_else(|| Error::Missing {
-        program: package.to_owned(),
-        remedy: format!("apt-get left no package in {}", dir.display()),
-    })
-}
-
-fn missing(package: &str, error: &Error) -> Error {
-    Error::Missing {
-        program: package.to_owned(),
-        remedy: format!("it comes from Debian's package of that name; fetching it failed: {error}"),
-    }
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect();
+    archives.sort();
+    Ok(archives)
 }

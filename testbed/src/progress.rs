@@ -19,7 +19,16 @@ pub(crate) fn say(line: &str) {
 }
 
 /// Runs `command` to its end, with its output in `log` and a line on stderr every ten seconds.
-pub(crate) fn run(what: &str, mut command: Command, log: &Path) -> Result<(), Error> {
+pub(crate) fn run(what: &str, command: Command, log: &Path) -> Result<(), Error> {
+    let begun = Instant::now();
+    say(what);
+    run_quietly(command, log)?;
+    say(&format!("  done in {:.0} s", begun.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// As [`run`], without a word about its start and its end.
+pub(crate) fn run_quietly(mut command: Command, log: &Path) -> Result<(), Error> {
     let begun = Instant::now();
     let shown = format!(
         "{} {}",
@@ -32,7 +41,6 @@ pub(crate) fn run(what: &str, mut command: Command, log: &Path) -> Result<(), Er
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = spawn_tied(command, Signal::TERM)
         .map_err(|source| Error::Start { program: program.clone(), source })?;
-    say(what);
     let mut said = begun;
     let status = loop {
         match child.try_wait() {
@@ -47,7 +55,6 @@ pub(crate) fn run(what: &str, mut command: Command, log: &Path) -> Result<(), Er
         thread::sleep(Duration::from_millis(100));
     };
     if status.success() {
-        say(&format!("  done in {:.0} s", begun.elapsed().as_secs_f64()));
         return Ok(());
     }
     Err(Error::Command {

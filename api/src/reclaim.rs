@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use model::PodName;
 use model::reclaim::{Binding, Endpoint, Fixed, Life, NodeSight, Pod};
 
-use crate::{SpiderEndpoint, SpiderIPPool};
+use crate::{SpiderEndpointStatus, SpiderIPPool};
 
 /// Annotation of a static pod: the UID under which kubelet runs it, and which the runtime therefore tells plugins.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
@@ -23,9 +23,7 @@ const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 pub fn pod(pod: &v1::Pod, now: Timestamp) -> Pod {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let life = match (&pod.metadata.deletion_timestamp, phase) {
-        (Some(at), _) => {
-            Life::Terminating { overdue: Duration::try_from(now.duration_since(at.0)).ok() }
-        }
+        (Some(at), _) => Life::Terminating { overdue: Duration::try_from(now.duration_since(at.0)).ok() },
         (None, Some("Succeeded" | "Failed")) => Life::Finished,
         (None, _) => Life::Alive,
     };
@@ -80,19 +78,35 @@ pub fn stateful_set(set: &StatefulSet, ordinal: i32) -> Fixed {
 }
 
 /// Asks the API server whether a name outlives its pods: whether a `StatefulSet` wants it, or a machine of `KubeVirt` has
-/// it. An API server that knows no machines says that there is none.
+/// it.
 ///
 /// # Errors
 /// When it cannot be asked, or refuses: then it is [`Fixed::Unknown`].
 pub async fn fixed(client: &Client, name: &PodName) -> Result<Fixed, kube::Error> {
-    let mut found = Fixed::No;
-    if let Some((set, number)) = ordinal(&name.name) {
-        let api: Api<StatefulSet> = Api::namespaced(client.clone(), &name.namespace);
-        found = api.get_opt(set).await?.map_or(Fixed::No, |set| stateful_set(&set, number));
+    match fixed_by_set(client, name).await? {
+        Fixed::Valid => Ok(Fixed::Valid),
+        other => Ok(match fixed_by_machine(client, name).await? {
+            Fixed::Valid => Fixed::Valid,
+            _ => other,
+        }),
     }
-    if found == Fixed::Valid {
-        return Ok(found);
-    }
+}
+
+/// Asks whether a `StatefulSet` wants the pod of a name.
+///
+/// # Errors
+/// As of [`fixed`].
+pub async fn fixed_by_set(client: &Client, name: &PodName) -> Result<Fixed, kube::Error> {
+    let Some((set, number)) = ordinal(&name.name) else { return Ok(Fixed::No) };
+    let api: Api<StatefulSet> = Api::namespaced(client.clone(), &name.namespace);
+    Ok(api.get_opt(set).await?.map_or(Fixed::No, |set| stateful_set(&set, number)))
+}
+
+/// Asks whether a machine of `KubeVirt`, running or not, has a name. An API server that knows no machines has none.
+///
+/// # Errors
+/// As of [`fixed`].
+pub async fn fixed_by_machine(client: &Client, name: &PodName) -> Result<Fixed, kube::Error> {
     for kind in ["VirtualMachineInstance", "VirtualMachine"] {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("kubevirt.io", "v1", kind));
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource);
@@ -101,15 +115,13 @@ pub async fn fixed(client: &Client, name: &PodName) -> Result<Fixed, kube::Error
             return Ok(Fixed::Valid);
         }
     }
-    Ok(found)
+    Ok(Fixed::No)
 }
 
 /// Returns what an endpoint says of an address, now that this pod has its name.
 #[must_use]
-pub fn endpoint(endpoint: &SpiderEndpoint, there: &Pod, address: IpAddr) -> Endpoint {
-    let Some(current) = endpoint.status.as_ref().map(|status| &status.current) else {
-        return Endpoint::Silent;
-    };
+pub fn endpoint(status: &SpiderEndpointStatus, there: &Pod, address: IpAddr) -> Endpoint {
+    let current = &status.current;
     if !there.uids.contains(&current.uid) {
         return Endpoint::Silent;
     }
@@ -181,9 +193,15 @@ mod tests {
             set(&spec)
         };
         let three = of(&json!({"replicas": 3}));
-        assert_eq!([0, 2, 3].map(|at| stateful_set(&three, at)), [Fixed::Valid, Fixed::Valid, Fixed::Invalid]);
+        assert_eq!(
+            [0, 2, 3].map(|at| stateful_set(&three, at)),
+            [Fixed::Valid, Fixed::Valid, Fixed::Invalid]
+        );
         let later = of(&json!({"replicas": 1, "ordinals": {"start": 5}}));
-        assert_eq!([0, 5, 6].map(|at| stateful_set(&later, at)), [Fixed::Invalid, Fixed::Valid, Fixed::Invalid]);
+        assert_eq!(
+            [0, 5, 6].map(|at| stateful_set(&later, at)),
+            [Fixed::Invalid, Fixed::Valid, Fixed::Invalid]
+        );
         assert_eq!(stateful_set(&of(&json!({})), 0), Fixed::Valid, "one is the default");
         assert_eq!(stateful_set(&of(&json!({"replicas": 0})), 0), Fixed::Invalid);
         let mut going = three;
@@ -194,15 +212,13 @@ mod tests {
 
     #[test]
     fn an_endpoint_speaks_only_of_the_pod_that_is_there() {
-        let object = json!({
-            "metadata": {"name": "web-0"},
-            "status": {"ownerControllerType": "StatefulSet", "ownerControllerName": "web", "current": {
-                "uid": "u", "node": "n1", "ips": [{"interface": "eth0", "ipv4": "10.0.0.5/24"}],
-            }},
+        let status = json!({
+            "ownerControllerType": "StatefulSet", "ownerControllerName": "web",
+            "current": {"uid": "u", "node": "n1", "ips": [{"interface": "eth0", "ipv4": "10.0.0.5/24"}]},
         });
-        let object: SpiderEndpoint = serde_json::from_value(object).unwrap();
+        let status: SpiderEndpointStatus = serde_json::from_value(status).unwrap();
         let there = read(&json!({"uid": "u"}), "Running");
-        let of = |there: &Pod, address: &str| endpoint(&object, there, address.parse().unwrap());
+        let of = |there: &Pod, address: &str| endpoint(&status, there, address.parse().unwrap());
         assert_eq!(of(&there, "10.0.0.5"), Endpoint::Here);
         assert_eq!(of(&there, "10.0.0.6"), Endpoint::Elsewhere);
         assert_eq!(of(&there, "2001:db8::6"), Endpoint::Silent);

@@ -9,15 +9,15 @@ use serde_json::Value;
 
 use crate::rules;
 use crate::{
-    SpiderCoordinator, SpiderEndpoint, SpiderIPPool, SpiderMultusConfig, SpiderNode, SpiderReservedIP,
-    SpiderSubnet,
+    NetworkAttachmentDefinition, SpiderCoordinator, SpiderEndpoint, SpiderIPPool, SpiderMultusConfig,
+    SpiderNode, SpiderReservedIP, SpiderSubnet,
 };
 
 /// The first line of every file.
 const GENERATED: &str =
     "# Generated from the types in api/ by `cargo run -p api --bin crdgen`. Do not edit.\n";
 
-/// Returns the definitions of the six upstream kinds and of `SpiderNode`.
+/// Returns the definitions of the six upstream kinds, of `SpiderNode`, and of Multus' `NetworkAttachmentDefinition`.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut endpoint = SpiderEndpoint::crd();
@@ -33,6 +33,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         with_root_rules(SpiderCoordinator::crd(), &rules::coordinator_root()),
         SpiderMultusConfig::crd(),
         SpiderNode::crd(),
+        NetworkAttachmentDefinition::crd(),
     ]
     .into_iter()
     .map(upstream_shape)
@@ -125,7 +126,10 @@ mod tests {
             })
             .map(|crd| crd.spec.names.kind)
             .collect();
-        assert_eq!(with_status, ["SpiderIPPool", "SpiderSubnet", "SpiderCoordinator", "SpiderNode"]);
+        assert_eq!(
+            with_status,
+            ["SpiderIPPool", "SpiderSubnet", "SpiderCoordinator", "SpiderMultusConfig", "SpiderNode"]
+        );
     }
 
     #[test]

@@ -52,6 +52,11 @@ pub const SUBNET_CIDR: &str = "ipam.spidernet.io/subnet-cidr";
 pub const MULTUS_CR_NAME: &str = "multus.spidernet.io/cr-name";
 /// Upstream's annotation on a `SpiderMultusConfig`: the `cniVersion` of the generated configuration.
 pub const MULTUS_CNI_VERSION: &str = "multus.spidernet.io/cni-version";
+/// Upstream's annotation on a `SpiderMultusConfig`: the name of the network in the generated configuration.
+pub const CNI_CONFIG_NAME: &str = "cni.spidernet.io/cniconfig-name";
+/// Annotation on a `NetworkAttachmentDefinition`: the keys of the annotations that its `SpiderMultusConfig` led to, with
+/// commas between, so that one that is asked for no longer can be told from one that somebody else added.
+pub const COPIED: &str = "cloud.spidernet.io/copied-annotations";
 
 /// The longest label value that Kubernetes takes.
 const VALUE_MAX: usize = 63;

@@ -6,6 +6,7 @@
 
 mod allocation;
 pub mod annotations;
+pub mod attachment;
 mod candidate;
 mod coordinator;
 mod crd;
@@ -25,6 +26,7 @@ mod subnet;
 pub mod view;
 
 pub use allocation::{Allocation, AllocationsError, allocations, allocations_text};
+pub use attachment::{NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpec};
 pub use candidate::{candidate, selector as label_selector};
 pub use coordinator::{
     CoordinatorMode, PodCidrType, SpiderCoordinator, SpiderCoordinatorSpec, SpiderCoordinatorStatus,
@@ -34,7 +36,8 @@ pub use endpoint::{EndpointAllocation, EndpointIp, SpiderEndpoint, SpiderEndpoin
 pub use ip_pool::{PoolAddresses, SpiderIPPool, SpiderIPPoolSpec, SpiderIPPoolStatus};
 pub use multus_config::{
     Bond, CniType, DefaultPools, IbSriovConfig, IpoibConfig, IpvlanConfig, LinkState, MacvlanConfig,
-    OvsConfig, OvsTrunk, SpiderMultusConfig, SpiderMultusConfigSpec, SriovConfig, VlanConfig, VlanMode,
+    OvsConfig, OvsTrunk, READY, SpiderMultusConfig, SpiderMultusConfigSpec, SpiderMultusConfigStatus,
+    SriovConfig, VlanConfig, VlanMode,
 };
 pub use node::{
     DISCOVERED, NodeNic, NodeSource, SUFFICIENT_IPS, SYNCED, SpiderNode, SpiderNodeSpec, SpiderNodeStatus,

@@ -1,5 +1,6 @@
 //! `SpiderMultusConfig`: one `NetworkAttachmentDefinition` in a form that can be checked.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,15 @@ use crate::rules;
     shortname = "smc",
     category = "spiderpool",
     namespaced,
+    status = "SpiderMultusConfigStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "SpiderMultusConfig describes one NetworkAttachmentDefinition."
+    doc = "SpiderMultusConfig describes one NetworkAttachmentDefinition.",
+    printcolumn = r#"{"name": "TYPE", "type": "string", "jsonPath": ".spec.cniType"}"#,
+    printcolumn = r#"{"name": "READY", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "REASON", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "MESSAGE", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].message", "priority": 10}"#
 )]
 #[serde(rename_all = "camelCase", remote = "Self")]
 #[schemars(rename_all = "camelCase", extend("x-kubernetes-validations" = rules::networks_spec()))]
@@ -72,6 +79,25 @@ pub struct SpiderMultusConfigSpec {
 }
 
 optional_spec!(SpiderMultusConfigSpec);
+
+/// The condition that says whether the `NetworkAttachmentDefinition` is as the object wants it.
+pub const READY: &str = "Ready";
+
+/// What became of the object. Upstream has no status here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpiderMultusConfigStatus {
+    /// The `NetworkAttachmentDefinition` that belongs to it: `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_attachment_definition: Option<String>,
+    /// `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The generation of the object that this describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
 
 /// The kind of the main CNI plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -87,6 +87,7 @@ pub fn multus_config(target: &MultusTarget) -> SpiderMultusConfig {
             ipvlan: Some(IpvlanConfig { master: vec![target.interface.clone()], ..IpvlanConfig::default() }),
             ..SpiderMultusConfigSpec::default()
         },
+        status: None,
     }
 }
 

@@ -14,7 +14,7 @@ fn crdgen(args: &[&str], folder: &Path) -> Output {
 fn a_changed_file_is_named_by_the_check_and_mended_by_a_run() {
     let folder = tempfile::tempdir().unwrap();
     assert!(crdgen(&[], folder.path()).status.success());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 8);
     assert!(crdgen(&["--check"], folder.path()).status.success());
 
     let pools = folder.path().join("spiderpool.spidernet.io_spiderippools.yaml");

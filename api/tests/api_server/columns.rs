@@ -37,8 +37,8 @@ const KINDS: [(&str, &str, &str, &str); 7] = [
     (
         "smc",
         "{apiVersion: spiderpool.spidernet.io/v2beta1, kind: SpiderMultusConfig, metadata: {name: NAME}}",
-        "NAME AGE",
-        "NAME AGE",
+        "NAME TYPE READY REASON AGE",
+        "NAME TYPE READY REASON AGE MESSAGE",
     ),
     (
         "sn",

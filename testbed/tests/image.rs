@@ -31,7 +31,8 @@ fn untar(bytes: &[u8]) -> Files {
 fn blob<'a>(files: &'a Files, descriptor: &Value) -> &'a [u8] {
     let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     let content = files.get(&format!("blobs/sha256/{digest}")).unwrap();
-    let real: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha256::digest(content);
+    let real = hash.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(real, digest);
     assert_eq!(descriptor["size"].as_u64().unwrap(), content.len() as u64);
     content

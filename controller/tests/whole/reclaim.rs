@@ -1,0 +1,218 @@
+//! Addresses whose node cannot give them back.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use api::{SpiderEndpoint, SpiderIPPool, labels};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, eventually};
+
+/// Two passes of the controller, and what they may take on a busy machine.
+const TWO_PASSES: Duration = Duration::from_secs(25);
+
+/// Makes a pod on a node, and returns its UID.
+pub(crate) async fn pod(stage: &Stage, name: &str, node: &str) -> String {
+    let api: Api<Pod> = Api::namespaced(stage.client.clone(), "default");
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 300,
+            "containers": [{"name": "c", "image": "busybox"}], "tolerations": [{"operator": "Exists"}],
+        },
+    });
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let made = eventually("a pod can be made", async || api.create(&PostParams::default(), &pod).await.ok());
+    made.await.uid().unwrap()
+}
+
+/// Deletes a pod at once, as `--force` does.
+pub(crate) async fn forget(stage: &Stage, name: &str) {
+    let api: Api<Pod> = Api::namespaced(stage.client.clone(), "default");
+    let _ = api.delete(name, &DeleteParams::default().grace_period(0)).await;
+}
+
+/// A record of a pod in namespace `default`.
+pub(crate) fn record(pod: &str, uid: &str, node: &str) -> Value {
+    json!({"pod": format!("default/{pod}"), "podUid": uid, "nic": "eth0", "node": node})
+}
+
+/// Writes the records of a pool, as an agent does.
+pub(crate) async fn hold(stage: &Stage, pool: &str, records: &[(IpAddr, Value)]) {
+    let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
+    let map: BTreeMap<String, &Value> = records.iter().map(|(ip, it)| (ip.to_string(), it)).collect();
+    let text = serde_json::to_string(&map).unwrap();
+    let status = json!({"status": {"allocatedIPs": text, "allocatedIPCount": map.len()}});
+    api.patch_status(pool, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+}
+
+/// Makes a pool of several nodes, as people do.
+async fn shared_pool(stage: &Stage, name: &str) -> String {
+    let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
+    let name = format!("{}-{name}", stage.name);
+    let pool = json!({
+        "apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderIPPool",
+        "metadata": {"name": name, "labels": {labels::PROVIDER: stage.name}},
+        "spec": {"subnet": "198.18.0.0/24", "ips": ["198.18.0.1-198.18.0.99"]},
+    });
+    api.create(&PostParams::default(), &serde_json::from_value(pool).unwrap()).await.unwrap();
+    name
+}
+
+/// Returns who holds what in a pool; nobody when the pool is gone.
+async fn held(stage: &Stage, pool: &str) -> Vec<String> {
+    let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
+    let status = api.get_opt(pool).await.unwrap().and_then(|pool| pool.status).unwrap_or_default();
+    let records = api::allocations(status.allocated_ips.as_deref()).unwrap();
+    assert_eq!(status.allocated_ip_count, i64::try_from(records.len()).ok(), "the count goes along");
+    records.into_keys().map(|address| address.to_string()).collect()
+}
+
+fn at(last: u8) -> IpAddr {
+    IpAddr::from([198, 18, 0, last])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_gone_gives_back_what_its_pods_left() {
+    let stage = Stage::two_nodes().await;
+    let controller = stage.play().await;
+    stage.synced(&["a", "b"]).await;
+    let node = stage.node_name("a");
+    let (lost, live) = (stage.v4(0, 11), stage.v4(0, 12));
+    let name = format!("{}-live", stage.name);
+    let uid = pod(&stage, &name, &node).await;
+    let gone = format!("{}-gone", stage.name);
+    let pool = stage.pool("a", 0, "v4").await.unwrap().name_any();
+    hold(&stage, &pool, &[(lost, record(&gone, "u-gone", "")), (live, record(&name, &uid, ""))]).await;
+    let endpoints: Api<SpiderEndpoint> = Api::namespaced(stage.client.clone(), "default");
+    let endpoint = json!({
+        "metadata": {"name": gone, "finalizers": [labels::FINALIZER]},
+        "status": {"ownerControllerType": "Pod", "ownerControllerName": gone, "current": {
+            "uid": "u-gone", "node": node, "ips": [{"interface": "eth0", "ipv4": format!("{lost}/20"), "ipv4Pool": pool}],
+        }},
+    });
+    endpoints.create(&PostParams::default(), &serde_json::from_value(endpoint).unwrap()).await.unwrap();
+    tokio::time::sleep(TWO_PASSES).await;
+    assert_eq!(held(&stage, &pool).await.len(), 2, "its node is there: that is its agent's to do");
+
+    stage.delete_node("a").await;
+    eventually("the address of the pod that is gone is free", async || {
+        (held(&stage, &pool).await == [live.to_string()]).then_some(())
+    })
+    .await;
+    eventually("its endpoint is gone", async || {
+        endpoints.get_opt(&gone).await.unwrap().is_none().then_some(())
+    })
+    .await;
+    let line = controller.says("address freed").await;
+    assert!(line.contains(&gone) && line.contains("is gone"), "{line}");
+    assert!((controller.counter("spiderpool_ip_gc_counts_total").await - 1.0).abs() < 0.5);
+
+    // Its kubelet may well run on: only the pod's end frees it, and then the pool goes as well.
+    forget(&stage, &name).await;
+    eventually("the pool of the node is gone", async || (stage.pools().await.len() == 4).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_no_agent_looks_after_are_freed_when_their_pod_is_gone() {
+    let stage = Stage::two_nodes().await;
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    let ready = |status: &str| {
+        json!({"status": {"conditions": [{"type": "Ready", "status": status, "reason": "r", "message": "m",
+            "lastHeartbeatTime": null, "lastTransitionTime": null}]}})
+    };
+    let (a, b) = (stage.node_name("a"), stage.node_name("b"));
+    let silent = nodes.patch_status(&b, &PatchParams::default(), &Patch::Merge(&ready("Unknown")));
+    silent.await.unwrap();
+    let (name, gone) = (format!("{}-live", stage.name), format!("{}-gone", stage.name));
+    let uid = pod(&stage, &name, &a).await;
+    let pool = shared_pool(&stage, "shared").await;
+    let still = shared_pool(&stage, "still").await;
+    let records = [
+        // No node, as upstream writes it: alive, gone, and another pod's name.
+        (at(1), json!({"pod": format!("default/{name}"), "podUid": uid})),
+        (at(2), json!({"pod": format!("default/{gone}"), "podUid": "u1"})),
+        (at(3), json!({"pod": format!("default/{name}"), "podUid": "u2"})),
+        // A node that is there, one that is gone, and one that does not report.
+        (at(4), record(&gone, "u3", &a)),
+        (at(5), record(&gone, "u4", "no-such-node")),
+        (at(6), record(&gone, "u5", &b)),
+        // Nobody's.
+        (at(7), json!({"pod": "", "podUid": ""})),
+    ];
+    hold(&stage, &pool, &records).await;
+    hold(&stage, &still, &records[..1]).await;
+    let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
+    let version = api.get(&still).await.unwrap().resource_version();
+
+    let controller = stage.play().await;
+    eventually("what is nobody's is free", async || {
+        let kept = [1, 4, 7].map(|last| at(last).to_string());
+        (held(&stage, &pool).await == kept).then_some(())
+    })
+    .await;
+    tokio::time::sleep(TWO_PASSES).await;
+    assert_eq!(held(&stage, &pool).await.len(), 3);
+    assert_eq!(
+        api.get(&still).await.unwrap().resource_version(),
+        version,
+        "nothing to free, nothing written"
+    );
+    assert!((controller.counter("spiderpool_ip_gc_counts_total").await - 4.0).abs() < 0.5);
+    forget(&stage, &name).await;
+    eventually("the last one goes with its pod", async || {
+        (held(&stage, &pool).await == [4, 7].map(|last| at(last).to_string())).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fixed_address_waits_in_a_shared_pool_for_as_long_as_its_set_wants_it() {
+    let stage = Stage::empty().await;
+    let set = format!("{}-web", stage.name);
+    let object = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": set, "namespace": "default"},
+        "spec": {"replicas": 1, "serviceName": set, "selector": {"matchLabels": {"app": set}}, "template": {
+            "metadata": {"labels": {"app": set}}, "spec": {"containers": [{"name": "c", "image": "busybox"}],
+            // No node fits, so that nothing but the record is there.
+            "nodeSelector": {"no": "node"}}}}});
+    testbed::shared().kubectl_with(&["create", "-f", "-"], &object.to_string()).unwrap();
+    let pool = shared_pool(&stage, "fixed").await;
+    let of = |ordinal: u8| record(&format!("{set}-{ordinal}"), "old", "no-such-node");
+    hold(&stage, &pool, &[(at(1), of(0)), (at(2), of(1))]).await;
+    let _controller = stage.play().await;
+    eventually("the one that is not wanted is free", async || {
+        (held(&stage, &pool).await == [at(1).to_string()]).then_some(())
+    })
+    .await;
+    testbed::shared().kubectl(&["delete", "statefulset", &set, "--wait=false"]).unwrap();
+    forget(&stage, &format!("{set}-0")).await;
+    eventually("the other goes with its set", async || held(&stage, &pool).await.is_empty().then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_frees_nothing() {
+    let mut stage = Stage::empty().await;
+    stage.namespace().await;
+    let pool = shared_pool(&stage, "unread").await;
+    hold(&stage, &pool, &[(at(1), record("nobody", "u1", "no-such-node"))]).await;
+    // All rights but that to pods.
+    let rbac = include_str!("../../rbac.yaml")
+        .replace("kube-system", &stage.name)
+        .replace("name: spiderpool-cloud-controller", &format!("name: {}", stage.name))
+        .replace("resources: [pods]", "resources: [podtemplates]");
+    let cluster = testbed::shared();
+    cluster.kubectl_with(&["apply", "-f", "-"], &rbac).unwrap();
+    let account = format!("system:serviceaccount:{0}:{0}", stage.name);
+    stage.as_user(&cluster.kubeconfig_for(&account, None).unwrap());
+    let controller = stage.controller();
+    let line = controller.says("cannot read pod default/nobody").await;
+    assert!(line.contains("forbidden"), "{line}");
+    tokio::time::sleep(TWO_PASSES).await;
+    assert_eq!(held(&stage, &pool).await, [at(1).to_string()]);
+    assert!(controller.counter("spiderpool_ip_gc_failure_counts_total").await > 1.5);
+}

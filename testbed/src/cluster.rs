@@ -93,10 +93,21 @@ impl Cluster {
     /// # Errors
     /// When the certificate cannot be signed or the file cannot be written.
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<PathBuf, Error> {
-        let identity = self.pki.client(user, group)?;
         let path = self.dir.join(format!("{}.kubeconfig", user.replace(['/', ':'], "-")));
-        kubeconfig::write(&path, &self.server, &self.pki.authority()?, user, &identity)?;
+        self.write_kubeconfig(&path, &self.server, user, group)?;
         Ok(path)
+    }
+
+    /// As [`Cluster::kubeconfig_for`], at a path, for those who reach the API server at another address.
+    pub(crate) fn write_kubeconfig(
+        &self,
+        path: &Path,
+        server: &str,
+        user: &str,
+        group: Option<&str>,
+    ) -> Result<(), Error> {
+        let identity = self.pki.client(user, group)?;
+        kubeconfig::write(path, server, &self.pki.authority()?, user, &identity)
     }
 
     /// Runs `kubectl` as the administrator and returns what it printed.

@@ -2,6 +2,7 @@
 
 mod flags;
 
+use std::io;
 use std::ops::Deref;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,9 +11,11 @@ use crate::child::Child;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::pki::Pki;
-use crate::probe::Probe;
+use crate::place::Place;
+use crate::probe::{Answer, Probe};
 use crate::programs::Programs;
 use crate::progress::say;
+use crate::proxy::Proxy;
 use crate::scratch::Scratch;
 use flags::Ports;
 
@@ -32,6 +35,9 @@ pub struct ControlPlane {
     controller_manager: Child,
     apiserver: Child,
     etcd: Child,
+    /// The way in, when it does not run on the machine's own loopback.
+    _door: Option<Proxy>,
+    port: u16,
     scratch: Scratch,
 }
 
@@ -41,7 +47,7 @@ impl ControlPlane {
     /// # Errors
     /// When a program cannot be had ([`Programs::ensure`]) or does not become ready: with the end of its log.
     pub fn start() -> Result<Self, Error> {
-        Self::start_with(Scratch::temporary)
+        Self::start_with(Scratch::temporary, &Place::Loopback)
     }
 
     /// Starts a control plane in `dir`, which must not exist or be empty.
@@ -49,14 +55,18 @@ impl ControlPlane {
     /// # Errors
     /// As [`ControlPlane::start`], and when `dir` is in use.
     pub fn start_in(dir: &Path) -> Result<Self, Error> {
-        Self::start_with(|| Scratch::at(dir))
+        Self::start_with(|| Scratch::at(dir), &Place::Loopback)
     }
 
-    fn start_with(scratch: impl Fn() -> Result<Scratch, Error>) -> Result<Self, Error> {
+    /// Starts a control plane in `place`.
+    pub(crate) fn start_with(
+        scratch: impl Fn() -> Result<Scratch, Error>,
+        place: &Place,
+    ) -> Result<Self, Error> {
         let programs = Programs::ensure()?;
         let mut tries = 1;
         loop {
-            match Self::try_start(&programs, scratch()?) {
+            match Self::try_start(&programs, scratch()?, place) {
                 Err(Error::Ended { tail, .. })
                     if tries < TRIES && tail.contains("address already in use") =>
                 {
@@ -67,25 +77,33 @@ impl ControlPlane {
         }
     }
 
-    fn try_start(programs: &Programs, scratch: Scratch) -> Result<Self, Error> {
+    fn try_start(programs: &Programs, scratch: Scratch, place: &Place) -> Result<Self, Error> {
         let begun = Instant::now();
         let dir = scratch.path();
-        let pki = Pki::create(dir)?;
+        let pki = Pki::create(dir, &place.addresses())?;
+        pki.write_client("kubelet-client", "kube-apiserver-kubelet-client", "system:masters")?;
         let ports = Ports::choose().map_err(Error::file("find free ports for", dir))?;
+        let door = place.door(ports.api)?;
         let probe = Probe::trusting(&pki.authority()?).map_err(Error::file("trust", &pki.path("ca.crt")))?;
         let cluster =
             Cluster::create(dir, &format!("https://127.0.0.1:{}", ports.api), pki, programs.kubectl.clone())?;
 
-        let mut etcd = Child::start("etcd", flags::etcd(programs, cluster.pki(), &ports), dir)?;
+        let start = |name, mut command| {
+            place.put(&mut command);
+            Child::start(name, command, dir)
+        };
+        let ready = |port, path, needed: &mut [&mut Child]| {
+            wait_ready(|| place.run(|| probe.get(port, path)), needed, begun)
+        };
+        let mut etcd = start("etcd", flags::etcd(programs, cluster.pki(), &ports))?;
         let mut apiserver =
-            Child::start("kube-apiserver", flags::apiserver(programs, cluster.pki(), &ports), dir)?;
-        wait_ready(&probe, ports.api, "/readyz", &mut [&mut apiserver, &mut etcd], begun)?;
+            start("kube-apiserver", flags::apiserver(programs, cluster.pki(), &ports, place))?;
+        ready(ports.api, "/readyz", &mut [&mut apiserver, &mut etcd])?;
         let mut controller_manager =
-            Child::start("kube-controller-manager", flags::manager(programs, &cluster, ports.manager)?, dir)?;
-        let mut scheduler =
-            Child::start("kube-scheduler", flags::scheduler(programs, &cluster, ports.scheduler)?, dir)?;
-        wait_ready(&probe, ports.manager, "/healthz", &mut [&mut controller_manager], begun)?;
-        wait_ready(&probe, ports.scheduler, "/healthz", &mut [&mut scheduler], begun)?;
+            start("kube-controller-manager", flags::manager(programs, &cluster, ports.manager)?)?;
+        let mut scheduler = start("kube-scheduler", flags::scheduler(programs, &cluster, ports.scheduler)?)?;
+        ready(ports.manager, "/healthz", &mut [&mut controller_manager])?;
+        ready(ports.scheduler, "/healthz", &mut [&mut scheduler])?;
         wait_default_account(&cluster, &mut controller_manager, begun)?;
 
         say(&format!(
@@ -93,7 +111,7 @@ impl ControlPlane {
             begun.elapsed().as_secs_f64(),
             cluster.kubeconfig().display()
         ));
-        Ok(Self { cluster, scheduler, controller_manager, apiserver, etcd, scratch })
+        Ok(Self { cluster, scheduler, controller_manager, apiserver, etcd, _door: door, port: ports.api, scratch })
     }
 
     /// The folder with its kubeconfig and the log of each part.
@@ -102,10 +120,15 @@ impl ControlPlane {
         self.scratch.path()
     }
 
+    /// The port of its API server.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The process ids of its parts, by name.
     #[must_use]
     pub fn processes(&self) -> [(&'static str, u32); 4] {
-        let Self { cluster: _, scheduler, controller_manager, apiserver, etcd, scratch: _ } = self;
+        let Self { cluster: _, scheduler, controller_manager, apiserver, etcd, _door: _, port: _, scratch: _ } = self;
         [etcd, apiserver, controller_manager, scheduler].map(|child| (child.name(), child.id()))
     }
 
@@ -114,7 +137,7 @@ impl ControlPlane {
     /// # Errors
     /// [`Error::Ended`], naming the part.
     pub fn check(&mut self) -> Result<(), Error> {
-        let Self { cluster: _, scheduler, controller_manager, apiserver, etcd, scratch: _ } = self;
+        let Self { cluster: _, scheduler, controller_manager, apiserver, etcd, _door: _, port: _, scratch: _ } = self;
         [etcd, apiserver, controller_manager, scheduler].into_iter().try_for_each(Child::check)
     }
 }
@@ -129,14 +152,12 @@ impl Deref for ControlPlane {
 
 /// Waits until the first of `needed` answers 200; gives up as soon as one of them ends.
 fn wait_ready(
-    probe: &Probe,
-    port: u16,
-    path: &str,
+    ask: impl Fn() -> io::Result<Answer>,
     needed: &mut [&mut Child],
     begun: Instant,
 ) -> Result<(), Error> {
     loop {
-        let answer = match probe.get(port, path) {
+        let answer = match ask() {
             Ok(answer) if answer.status == 200 => return Ok(()),
             Ok(answer) => format!(
                 "{} {}",

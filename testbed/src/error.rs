@@ -88,6 +88,44 @@ pub enum Error {
         /// Why it failed.
         source: rcgen::Error,
     },
+    /// Something of the network between nodes could not be made.
+    #[error("cannot {action}: {source}")]
+    Network {
+        /// What was tried.
+        action: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A node did not become what it must.
+    #[error("node {node} is not {wanted} after {seconds} s; the end of its logs:\n{tail}")]
+    Node {
+        /// The node.
+        node: String,
+        /// What was waited for.
+        wanted: &'static str,
+        /// How long.
+        seconds: u64,
+        /// What it said last.
+        tail: String,
+    },
+    /// A script in a guest failed.
+    #[error("on node {node} this failed with status {status}:\n{script}\n{said}")]
+    InGuest {
+        /// The node.
+        node: String,
+        /// The script.
+        script: String,
+        /// Its exit status.
+        status: i32,
+        /// What it wrote.
+        said: String,
+    },
+    /// The simulated cloud is not what nodes can be made of.
+    #[error("cannot make nodes of the simulated cloud: {reason}")]
+    Cloud {
+        /// What is wrong.
+        reason: String,
+    },
     /// The folder belongs to something else.
     #[error("{} is in use: {reason}", path.display())]
     InUse {

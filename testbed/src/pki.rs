@@ -15,9 +15,6 @@ use crate::error::Error;
 
 const AUTHORITY: &str = "spiderpool-testbed";
 
-/// The first address of the service range, at which pods reach the API server.
-const SERVICE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
-
 /// A certificate and its key, in PEM.
 #[derive(Clone)]
 pub(crate) struct Identity {
@@ -33,13 +30,15 @@ pub(crate) struct Pki {
 
 impl Pki {
     /// Makes the authority, the certificate that all servers share, and the key that signs `ServiceAccount` tokens.
-    pub(crate) fn create(dir: &Path) -> Result<Self, Error> {
+    ///
+    /// Servers are reached on loopback and at `addresses`.
+    pub(crate) fn create(dir: &Path, addresses: &[IpAddr]) -> Result<Self, Error> {
         let pki = Self::at(dir);
         let key = new_key(AUTHORITY)?;
         let certificate = authority_params().self_signed(&key).map_err(certificate_of(AUTHORITY))?;
         pki.write("ca.crt", &certificate.pem())?;
         pki.write("ca.key", &key.serialize_pem())?;
-        let server = pki.sign("the servers", &server_params())?;
+        let server = pki.sign("the servers", &server_params(addresses))?;
         pki.write("server.crt", &server.certificate)?;
         pki.write("server.key", &server.key)?;
         let tokens = new_key("ServiceAccount tokens")?;
@@ -73,6 +72,13 @@ impl Pki {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         self.sign(user, &params)
+    }
+
+    /// Writes a client's certificate and key as `<name>.crt` and `<name>.key`.
+    pub(crate) fn write_client(&self, name: &str, user: &str, group: &str) -> Result<(), Error> {
+        let Identity { certificate, key } = self.client(user, Some(group))?;
+        self.write(&format!("{name}.crt"), &certificate)?;
+        self.write(&format!("{name}.key"), &key)
     }
 
     fn sign(&self, subject: &str, params: &CertificateParams) -> Result<Identity, Error> {
@@ -111,11 +117,12 @@ fn authority_params() -> CertificateParams {
     params
 }
 
-fn server_params() -> CertificateParams {
+fn server_params(addresses: &[IpAddr]) -> CertificateParams {
     let mut params = nameless();
     params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     params.subject_alt_names =
-        vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)), SanType::IpAddress(SERVICE_ADDRESS)];
+        addresses.iter().copied().chain([loopback]).map(SanType::IpAddress).collect();
     let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
     params
         .subject_alt_names

@@ -42,7 +42,7 @@ impl Programs {
         let cache = cache::folder()?;
         let given = given_folders();
         let kube = |name: &str| {
-            let cached = kubernetes::folder(&cache).join(name);
+            let cached = kubernetes::cached(&cache, name);
             locate(name, &given, &cached).map_or_else(|| kubernetes::build(&cache, name), Ok)
         };
         let kube_apiserver = kube("kube-apiserver")?;
@@ -72,14 +72,14 @@ impl Programs {
 }
 
 /// The folders where a user may have put programs, the most deliberate first.
-fn given_folders() -> Vec<PathBuf> {
+pub(crate) fn given_folders() -> Vec<PathBuf> {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     assets.into_iter().chain(std::env::split_paths(&path)).collect()
 }
 
 /// Looks in the folders that the user gave, then in the cache.
-fn locate(name: &str, given: &[PathBuf], cached: &Path) -> Option<PathBuf> {
+pub(crate) fn locate(name: &str, given: &[PathBuf], cached: &Path) -> Option<PathBuf> {
     let given = given.iter().map(|dir| dir.join(name));
     given.chain([cached.to_owned()]).find(|file| is_program(file))
 }

@@ -1,6 +1,7 @@
 //! The metadata service of one instance, out of the same world.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -59,7 +60,7 @@ impl Role {
 /// Which instance the metadata service serves, and how.
 #[derive(Debug, Default)]
 pub struct Metadata {
-    /// The instance; without one everything is 404.
+    /// The instance that asks, unless the client's address is one of an instance's; without one everything is 404.
     pub instance: Option<String>,
     /// Whether a token must be shown.
     pub mode: Mode,
@@ -140,7 +141,7 @@ fn get(cloud: &mut Cloud, incoming: &Incoming) -> Page {
     }
     let role = cloud.metadata.role.as_ref().map(|role| format!("ram/security-credentials/{}", role.name));
     let world = cloud.seen_by_metadata();
-    let Some(tree) = tree(cloud, &world, role.as_deref()) else {
+    let Some(tree) = tree(cloud, &world, incoming.peer, role.as_deref()) else {
         return not_found();
     };
     let rest = incoming.path.strip_prefix("/latest/").or_else(|| incoming.path.strip_prefix("/2016-01-01/"));
@@ -168,8 +169,15 @@ fn get(cloud: &mut Cloud, incoming: &Incoming) -> Page {
 }
 
 /// Every path below the version, with its text. None when the instance is not known.
-fn tree(cloud: &Cloud, world: &World, role: Option<&str>) -> Option<BTreeMap<String, String>> {
-    let instance = world.instance(cloud.metadata.instance.as_deref()?)?;
+fn tree(
+    cloud: &Cloud,
+    world: &World,
+    peer: IpAddr,
+    role: Option<&str>,
+) -> Option<BTreeMap<String, String>> {
+    let asks = world.nics().find(|nic| nic.addresses().contains(&peer));
+    let asks = asks.and_then(|nic| Some(nic.attachment.as_ref()?.instance.as_str()));
+    let instance = world.instance(asks.or(cloud.metadata.instance.as_deref())?)?;
     let nics = world.nics_of(&instance.id);
     let mut tree = BTreeMap::new();
     let mut put = |path: &str, value: String| tree.insert(format!("meta-data/{path}"), value);

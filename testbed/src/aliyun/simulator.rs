@@ -86,7 +86,7 @@ pub struct Simulator {
     shared: Shared,
     endpoints: Endpoints,
     /// Owned, so that dropping the simulator ends them.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Simulator {
@@ -123,7 +123,20 @@ impl Simulator {
                 None => None,
             },
         };
-        Ok(Self { shared, endpoints, _tasks: tasks })
+        Ok(Self { shared, endpoints, tasks })
+    }
+
+    /// Serves the metadata service at a further listener, such as one at the service's real address in a network namespace.
+    ///
+    /// A client with an address of an instance is that instance.
+    ///
+    /// # Errors
+    /// When the listener cannot be used without blocking.
+    pub(crate) fn serve_metadata(&mut self, listener: std::net::TcpListener) -> std::io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        self.tasks.spawn(wire::serve(listener, Some(Product::Metadata), self.shared.clone()));
+        Ok(())
     }
 
     /// Returns where it listens.

@@ -1,6 +1,7 @@
 //! HTTP: accepts connections for one product and writes whole, broken or no answers.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -25,6 +26,8 @@ pub(crate) struct Incoming {
     pub(crate) query: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
+    /// Who asks.
+    pub(crate) peer: IpAddr,
 }
 
 impl Incoming {
@@ -76,20 +79,22 @@ impl Page {
 
 /// Serves one listener until its task is dropped; the connections go with it.
 pub(crate) async fn serve(listener: TcpListener, product: Option<Product>, shared: Shared) {
-    let router: Router = match product {
-        Some(product) => Router::new().fallback(handle).with_state((product, shared)),
-        None => control::router(shared),
+    let router = |peer| -> Router {
+        match product {
+            Some(product) => Router::new().fallback(handle).with_state((product, shared.clone(), peer)),
+            None => control::router(shared.clone()),
+        }
     };
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 // A connection that ended before it was taken, or a moment without file descriptors: the next one may do.
-                let Ok((stream, _)) = accepted else {
+                let Ok((stream, peer)) = accepted else {
                     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                     continue;
                 };
-                let service = TowerToHyperService::new(router.clone());
+                let service = TowerToHyperService::new(router(peer.ip()));
                 connections.spawn(async move {
                     let builder = hyper::server::conn::http1::Builder::new();
                     // A client that goes away, or a body that we broke on purpose, ends the connection: nothing to do.
@@ -101,7 +106,10 @@ pub(crate) async fn serve(listener: TcpListener, product: Option<Product>, share
     }
 }
 
-async fn handle(State((product, shared)): State<(Product, Shared)>, request: Request) -> Response {
+async fn handle(
+    State((product, shared, peer)): State<(Product, Shared, IpAddr)>,
+    request: Request,
+) -> Response {
     let (head, body) = request.into_parts();
     let headers = head
         .headers
@@ -119,6 +127,7 @@ async fn handle(State((product, shared)): State<(Product, Shared)>, request: Req
         query: head.uri.query().unwrap_or_default().to_owned(),
         headers,
         body,
+        peer,
     };
     let answer = {
         let mut cloud = shared.lock();

@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::pki::Pki;
+use crate::place::Place;
 use crate::programs::Programs;
 
 /// The loopback ports of one control plane.
@@ -58,14 +59,27 @@ pub(super) fn etcd(programs: &Programs, pki: &Pki, ports: &Ports) -> Command {
     command
 }
 
-pub(super) fn apiserver(programs: &Programs, pki: &Pki, ports: &Ports) -> Command {
+pub(super) fn apiserver(programs: &Programs, pki: &Pki, ports: &Ports, place: &Place) -> Command {
     let mut command = Command::new(&programs.kube_apiserver);
+    match place {
+        Place::Loopback => {
+            command.args([
+                "--bind-address=127.0.0.1",
+                "--advertise-address=127.0.0.1",
+                // It would publish a loopback address, which Kubernetes refuses, and log that every ten seconds.
+                "--endpoint-reconciler-type=none",
+            ]);
+        }
+        Place::Vpc { gateway, .. } => {
+            command.args(["--bind-address=::".to_owned(), format!("--advertise-address={gateway}")]);
+            // As whom it asks kubelets for logs and shells.
+            file_flag(&mut command, "--kubelet-client-certificate", &pki.path("kubelet-client.crt"));
+            file_flag(&mut command, "--kubelet-client-key", &pki.path("kubelet-client.key"));
+        }
+    }
+    let services: Vec<String> = place.services().iter().map(ToString::to_string).collect();
+    command.arg(format!("--service-cluster-ip-range={}", services.join(",")));
     command.args([
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
-        // It would publish a loopback address, which Kubernetes refuses, and log that every ten seconds.
-        "--endpoint-reconciler-type=none",
-        "--service-cluster-ip-range=10.96.0.0/16",
         "--service-account-issuer=https://kubernetes.default.svc",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",

@@ -1,0 +1,281 @@
+//! A node: a User-Mode Linux guest whose NICs are taps of the VPC, with a door for commands.
+
+mod software;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::child::spawn_tied;
+use crate::error::{Error, tail};
+use crate::netns::Netns;
+use crate::node_programs::NodePrograms;
+
+pub(crate) use software::Software;
+
+/// PID 1 of every guest.
+const INIT: &str = include_str!("guest/init.sh");
+/// A hundred pods with a shim each fit. Only what a guest touches is taken from the machine.
+const MEMORY: &str = "mem=3072M";
+/// A guest boots in a second; this is for a machine whose cores all do something else.
+const BOOT: Duration = Duration::from_mins(2);
+/// How long a command may run, unless its caller says otherwise.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// How often the host looks whether a command is done.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// A NIC as a guest sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct GuestNic {
+    /// The tap on the host.
+    pub(crate) tap: String,
+    /// The MAC address.
+    pub(crate) mac: String,
+    /// The node's own addresses, with the length of their subnets' prefixes.
+    pub(crate) addresses: Vec<(IpAddr, u8)>,
+    /// The gateways, of the primary NIC only: elsewhere there is no default route.
+    pub(crate) gateways: Vec<IpAddr>,
+}
+
+/// What a guest is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct GuestSpec<'a> {
+    /// The node's name.
+    pub(crate) name: String,
+    /// Its NICs: `eth0`, `eth1`, …
+    pub(crate) nics: Vec<GuestNic>,
+    /// What runs on it, if it is more than a kernel and a shell.
+    pub(crate) software: Option<Software<'a>>,
+}
+
+/// What a command in a guest said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit status.
+    pub status: i32,
+    /// What it wrote on stdout.
+    pub stdout: String,
+    /// What it wrote on stderr.
+    pub stderr: String,
+}
+
+/// A running guest: ended on drop, and with this process however that ends.
+#[derive(Debug)]
+pub struct Guest {
+    name: String,
+    folder: PathBuf,
+    process: Child,
+    door: Mutex<ChildStdin>,
+    next: AtomicU32,
+}
+
+impl Guest {
+    /// Boots a guest with its files in `folder`, which is made. Returns before it is up.
+    pub(crate) fn boot(
+        spec: &GuestSpec<'_>,
+        folder: &Path,
+        programs: &NodePrograms,
+        netns: &Netns,
+    ) -> Result<Self, Error> {
+        let GuestSpec { name, nics, software } = spec;
+        fs::create_dir_all(folder.join("door")).map_err(Error::file("create", folder))?;
+        let write = |file: &str, text: &str| {
+            let path = folder.join(file);
+            fs::write(&path, text).map_err(Error::file("write", &path))
+        };
+        write("init", INIT)?;
+        let init = folder.join("init");
+        make_runnable(&init)?;
+        write("network", &network(nics))?;
+        let mut settings = settings(name, programs);
+        if let Some(software) = software {
+            settings += &software.write(folder, name, nics, programs)?;
+        }
+        write("settings", &settings)?;
+
+        let log = folder.join("console.log");
+        let console = File::create(&log).map_err(Error::file("create", &log))?;
+        let errors = console.try_clone().map_err(Error::file("open", &log))?;
+        let mut command = command(name, folder, nics, programs);
+        command.stdin(Stdio::piped()).stdout(console).stderr(errors).current_dir("/").process_group(0);
+        netns.place(&mut command);
+        let start = |source| Error::Start { program: format!("the guest {name}"), source };
+        let mut process = spawn_tied(command, Signal::KILL).map_err(start)?;
+        let door = process.stdin.take().ok_or_else(|| start(std::io::Error::other("it has no stdin")))?;
+        let (name, folder) = (name.clone(), folder.to_owned());
+        Ok(Self { name, folder, process, door: Mutex::new(door), next: AtomicU32::new(0) })
+    }
+
+    /// Waits until commands can be run.
+    pub(crate) fn wait_up(&mut self) -> Result<(), Error> {
+        let begun = Instant::now();
+        loop {
+            let console = self.log("console");
+            if console.contains("is up") {
+                return Ok(());
+            }
+            let ended = !matches!(self.process.try_wait(), Ok(None));
+            if ended || begun.elapsed() > BOOT {
+                return Err(Error::Node {
+                    node: self.name.clone(),
+                    wanted: "up",
+                    seconds: begun.elapsed().as_secs(),
+                    tail: tail(&console, 20),
+                });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its folder on the host, with its logs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The text of one of its logs: `console`, `kubelet`, `containerd`, `kube-proxy`, `agent`. Empty when there is none.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        let bytes = fs::read(self.folder.join(format!("{name}.log"))).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Runs a bash script in the guest, as root, beside any others, for two minutes at most.
+    ///
+    /// # Errors
+    /// When the guest does not run it to its end; the script's own failure is in [`Output::status`].
+    pub fn run(&self, script: &str) -> Result<Output, Error> {
+        self.run_for(script, PATIENCE)
+    }
+
+    /// As [`Guest::run`], with another patience. What runs longer goes on in the guest.
+    ///
+    /// # Errors
+    /// As [`Guest::run`].
+    pub fn run_for(&self, script: &str, patience: Duration) -> Result<Output, Error> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let door = self.folder.join("door");
+        let path = door.join(id.to_string());
+        fs::write(&path, script).map_err(Error::file("write", &path))?;
+        {
+            let mut line = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+            let told = line.write_all(format!("{id}\n").as_bytes()).and_then(|()| line.flush());
+            told.map_err(Error::file("tell the guest to run", &path))?;
+        }
+        let begun = Instant::now();
+        let status = loop {
+            let text = fs::read_to_string(door.join(format!("{id}.status"))).unwrap_or_default();
+            if let Some(status) = text.strip_suffix('\n').and_then(|text| text.parse().ok()) {
+                break status;
+            }
+            if begun.elapsed() > patience {
+                return Err(Error::Node {
+                    node: self.name.clone(),
+                    wanted: "done with a command",
+                    seconds: patience.as_secs(),
+                    tail: format!("{script}\n{}", tail(&self.log("console"), 5)),
+                });
+            }
+            thread::sleep(LOOK);
+        };
+        let read = |kind: &str| {
+            let bytes = fs::read(door.join(format!("{id}.{kind}"))).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let output = Output { status, stdout: read("out"), stderr: read("err") };
+        for name in [id.to_string(), format!("{id}.out"), format!("{id}.err"), format!("{id}.status")] {
+            // They are looked at by nobody any more, and gone with the folder at the latest.
+            drop(fs::remove_file(door.join(name)));
+        }
+        Ok(output)
+    }
+
+    /// Runs a bash script that must succeed, and returns what it wrote on stdout.
+    ///
+    /// # Errors
+    /// As [`Guest::run`], and when the script's status is not 0: with what it wrote.
+    pub fn sh(&self, script: &str) -> Result<String, Error> {
+        let Output { status, stdout, stderr } = self.run(script)?;
+        if status == 0 {
+            return Ok(stdout);
+        }
+        Err(Error::InGuest { node: self.name.clone(), script: script.to_owned(), status, said: stdout + &stderr })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // All it has is thrown away, so there is nothing a gentle end could save.
+        if self.process.kill().is_ok() {
+            drop(self.process.wait());
+        }
+    }
+}
+
+/// The command that boots a guest.
+fn command(name: &str, folder: &Path, nics: &[GuestNic], programs: &NodePrograms) -> Command {
+    // A guest is many processes; in a process namespace of their own they all end when the first one does.
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child"]).arg(programs.kernel());
+    command.args([MEMORY, "rootfstype=hostfs", "rw", "quiet", "con=null", "con0=fd:0,fd:1"]);
+    command.arg(format!("umid={name}")).arg(format!("uml_dir={}", folder.join("uml").display()));
+    command.arg(format!("init={}", folder.join("init").display()));
+    command.arg(format!("folder={}", folder.display()));
+    for (k, GuestNic { tap, mac, .. }) in nics.iter().enumerate() {
+        command.arg(format!("vec{k}:transport=tap,ifname={tap},mac={mac}"));
+    }
+    command
+}
+
+/// What PID 1 must know.
+fn settings(name: &str, programs: &NodePrograms) -> String {
+    let kubernetes = [&programs.kubelet, &programs.kube_proxy].map(|program| program.parent());
+    let folders: Vec<String> = kubernetes
+        .into_iter()
+        .flatten()
+        .chain([programs.containerd.as_path()])
+        .map(|folder| folder.display().to_string())
+        .collect();
+    format!(
+        "node='{name}'\ndebian='{}'\nlibraries='{}'\nprograms='{}'\n",
+        programs.debian.display(),
+        programs.libraries().display(),
+        folders.join(":")
+    )
+}
+
+/// What `ip -batch` in the guest makes of its NICs.
+fn network(nics: &[GuestNic]) -> String {
+    let mut plan = "link set lo up\n".to_owned();
+    for (k, GuestNic { addresses, gateways, .. }) in nics.iter().enumerate() {
+        plan += &format!("link set vec{k} name eth{k}\nlink set eth{k} up\n");
+        for (address, length) in addresses {
+            let flag = if address.is_ipv6() { " nodad" } else { "" };
+            plan += &format!("addr add {address}/{length} dev eth{k}{flag}\n");
+        }
+        for gateway in gateways {
+            plan += &format!("route add default via {gateway} dev eth{k}\n");
+        }
+    }
+    plan
+}
+
+fn make_runnable(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(Error::file("make runnable", path))
+}

@@ -1,0 +1,248 @@
+//! Real nodes: a simulated cloud, its network, and a guest per instance, with or without Kubernetes on them.
+
+mod machines;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::aliyun::{Cloud, Simulator, Topology};
+use crate::control_plane::ControlPlane;
+use crate::error::{Error, tail};
+use crate::guest::{Guest, Software};
+use crate::image::Archive;
+use crate::place::Place;
+use crate::plugins::Plugins;
+use crate::progress::say;
+use crate::scratch::Scratch;
+use crate::vpc::Families;
+
+pub use machines::Machines;
+use machines::{Sky, regions_provider_id};
+
+/// Two nodes are Ready 6 s after their boot; this is for a machine whose cores all do something else.
+const READY: Duration = Duration::from_mins(4);
+
+/// What a cluster of real nodes is made of.
+pub struct Setup {
+    topology: Topology,
+    families: Families,
+    folder: Option<PathBuf>,
+    plugins: Vec<PathBuf>,
+    networks: Option<Vec<(String, Value)>>,
+}
+
+impl Setup {
+    /// A dual-stack cluster with a node per instance of `topology`.
+    #[must_use]
+    pub fn new(topology: Topology) -> Self {
+        Self { topology, families: Families::Dual, folder: None, plugins: Vec::new(), networks: None }
+    }
+
+    /// Which families nodes and services have.
+    #[must_use]
+    pub fn families(mut self, families: Families) -> Self {
+        self.families = families;
+        self
+    }
+
+    /// Where its kubeconfig, data and logs shall be: a folder that does not exist or is empty. Otherwise a temporary one.
+    #[must_use]
+    pub fn folder(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// Puts CNI plugins into every node, beside upstream's and the stand-in for Multus.
+    #[must_use]
+    pub fn plugins(mut self, plugins: &[&Path]) -> Self {
+        self.plugins.extend(plugins.iter().map(|path| (*path).to_owned()));
+        self
+    }
+
+    /// Puts a file into every node's `/etc/cni/net.d`. With none, pods get addresses that exist on their node only.
+    #[must_use]
+    pub fn network(mut self, file: &str, network: Value) -> Self {
+        self.networks.get_or_insert_default().push((file.to_owned(), network));
+        self
+    }
+
+    /// Starts all of it, and waits until every node is Ready (about 10 s).
+    ///
+    /// # Errors
+    /// When a program cannot be had, the network cannot be made (it needs root), or a node does not become Ready.
+    pub fn start(self) -> Result<Nodes, Error> {
+        Nodes::start(self)
+    }
+}
+
+/// A cluster of real nodes in a simulated cloud: ended, without trace, on drop and when this process ends.
+#[derive(Debug)]
+pub struct Nodes {
+    machines: Machines,
+    plane: ControlPlane,
+    server: String,
+    families: Families,
+}
+
+impl Nodes {
+    fn start(setup: Setup) -> Result<Self, Error> {
+        let begun = Instant::now();
+        let Setup { topology, families, folder, plugins, networks } = setup;
+        let sky = Sky::start(topology, families)?;
+        let images = vec![Archive::of_nodes()?];
+        let mut all = files(&Plugins::upstream()?)?;
+        all.push(Plugins::ensure()?.multus());
+        all.extend(plugins);
+        let mut machines = Machines::prepare(sky)?;
+        let gateway = machines.gateway(families)?;
+        let place = Place::Vpc { netns: machines.netns().clone(), gateway, families };
+        let plane = match &folder {
+            Some(folder) => ControlPlane::start_with(|| Scratch::at(folder), &place)?,
+            None => ControlPlane::start_with(Scratch::temporary, &place)?,
+        };
+        let server = format!("https://{}", SocketAddr::from((gateway, plane.port())));
+        machines.boot(&plane.folder().join("nodes"), |instance, number| {
+            Some(Software {
+                cluster: &plane,
+                server: server.clone(),
+                families,
+                provider_id: regions_provider_id(instance),
+                images: images.clone(),
+                plugins: all.clone(),
+                networks: networks.clone().unwrap_or_else(|| vec![node_local(number)]),
+            })
+        })?;
+        let nodes = Self { machines, plane, server, families };
+        nodes.wait_ready()?;
+        say(&format!("{} nodes Ready in {:.1} s", nodes.guests().len(), begun.elapsed().as_secs_f64()));
+        Ok(nodes)
+    }
+
+    fn wait_ready(&self) -> Result<(), Error> {
+        let begun = Instant::now();
+        let ready = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        for guest in self.guests() {
+            let get = ["get", "node", guest.name(), "--ignore-not-found", "-o", ready];
+            while self.plane.kubectl(&get)? != "True" {
+                if begun.elapsed() > READY {
+                    return Err(Error::Node {
+                        node: guest.name().to_owned(),
+                        wanted: "Ready",
+                        seconds: READY.as_secs(),
+                        tail: ["software", "containerd", "kubelet"]
+                            .map(|log| tail(&guest.log(log), 12))
+                            .join("\n"),
+                    });
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its control plane.
+    #[must_use]
+    pub fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    /// Fails when a part of the control plane has ended, with the end of its log.
+    ///
+    /// # Errors
+    /// [`Error::Ended`], naming the part.
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.plane.check()
+    }
+
+    /// The API server as guests reach it; with [`ControlPlane::kubeconfig`] one reaches it from the machine.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Of which families nodes and services are.
+    #[must_use]
+    pub fn families(&self) -> Families {
+        self.families
+    }
+
+    /// Writes a kubeconfig that works in guests: as `user` in `group`, by certificate, with what RBAC grants them.
+    ///
+    /// # Errors
+    /// When the certificate cannot be signed or the file cannot be written.
+    pub fn guest_kubeconfig(&self, guest: &Guest, user: &str, group: Option<&str>) -> Result<PathBuf, Error> {
+        let path = guest.folder().join(format!("{}.kubeconfig", user.replace(['/', ':'], "-")));
+        self.plane.write_kubeconfig(&path, &self.server, user, group)?;
+        Ok(path)
+    }
+
+    /// Runs `kubectl` as the administrator, as [`Cluster::kubectl`](crate::Cluster::kubectl) does.
+    ///
+    /// # Errors
+    /// As [`Cluster::kubectl`](crate::Cluster::kubectl).
+    pub fn kubectl(&self, args: &[&str]) -> Result<String, Error> {
+        self.plane.kubectl(args)
+    }
+
+    /// The guests, in the order of their instances' ids.
+    #[must_use]
+    pub fn guests(&self) -> &[Guest] {
+        self.machines.guests()
+    }
+
+    /// One guest.
+    ///
+    /// # Panics
+    /// When no node has that name: a mistake in the test.
+    #[must_use]
+    pub fn guest(&self, name: &str) -> &Guest {
+        self.machines.guest(name)
+    }
+
+    /// The simulated cloud. The wire follows its changes within 200 ms; [`Nodes::edit`] does not return before it has.
+    #[must_use]
+    pub fn cloud(&self) -> &Simulator {
+        self.machines.cloud()
+    }
+
+    /// Changes the cloud, and makes the wire agree before it returns.
+    ///
+    /// # Errors
+    /// When the virtual switch does not take the change.
+    pub fn edit<R>(&self, change: impl FnOnce(&mut Cloud) -> R) -> Result<R, Error> {
+        self.machines.edit(change)
+    }
+}
+
+/// A network that exists on its node only: enough for the node to be Ready.
+fn node_local(number: usize) -> (String, Value) {
+    let network = json!({
+        "cniVersion": "1.0.0",
+        "name": "node-local",
+        "plugins": [{"type": "ptp", "ipam": {
+            "type": "host-local",
+            "dataDir": "/run/cni-ipam",
+            "ranges": [[{"subnet": format!("10.244.{}.0/24", number % 256)}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        }}],
+    });
+    ("10-node-local.conflist".to_owned(), network)
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = std::fs::read_dir(folder).map_err(Error::file("read", folder))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// Whether an address is of a family that there is.
+fn wanted(families: Families, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => families.has_v4(),
+        IpAddr::V6(_) => families.has_v6(),
+    }
+}

@@ -16,12 +16,16 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+fn netns(end: &End) -> Netns {
+    Netns::open(&end.path()).unwrap()
+}
+
 fn link(end: &End) -> Link {
     Link::find(end.interface).unwrap().unwrap()
 }
 
 fn conflict_at(end: &End, addresses: &[IpAddr]) -> Option<Conflict> {
-    end.netns().run(|| conflict(&link(end), addresses, QUICK)).unwrap().unwrap()
+    netns(end).run(|| conflict(&link(end), addresses, QUICK)).unwrap().unwrap()
 }
 
 #[test]
@@ -98,7 +102,7 @@ fn gateways_that_answer_are_told_from_those_that_do_not() {
         let asked: Vec<_> = asked.iter().map(|(from, gateway)| (ip(from), ip(gateway))).collect();
         let begin = Instant::now();
         let silent =
-            pair.pod.netns().run(|| silent_gateways(&link(&pair.pod), &asked, QUICK)).unwrap().unwrap();
+            netns(&pair.pod).run(|| silent_gateways(&link(&pair.pod), &asked, QUICK)).unwrap().unwrap();
         (silent, begin.elapsed())
     };
     let (none, took) = silent(&[("10.9.0.5", "10.9.0.1"), ("fd00:9::5", "fd00:9::1")]);
@@ -118,7 +122,7 @@ fn an_announcement_replaces_what_neighbours_remember() {
     }
     // The kernel believes no ARP announcement within a second (locktime) of the entry's last change.
     thread::sleep(Duration::from_millis(1100));
-    pair.pod.netns().run(|| announce(&link(&pair.pod), &[ip("10.9.0.5"), ip("fd00:9::5")])).unwrap().unwrap();
+    netns(&pair.pod).run(|| announce(&link(&pair.pod), &[ip("10.9.0.5"), ip("fd00:9::5")])).unwrap().unwrap();
     let neighbours = || pair.peer.ip("neighbour show dev peer");
     let believed = || {
         neighbours()
@@ -164,7 +168,7 @@ fn a_link_is_found_set_up_and_listed() {
 fn a_link_without_a_carrier_is_waited_for_only_so_long() {
     let pair = Pair::new();
     pair.peer.ip("link set peer down");
-    let up = pair.pod.netns().run(|| link(&pair.pod).bring_up(Duration::from_millis(50))).unwrap().unwrap();
+    let up = netns(&pair.pod).run(|| link(&pair.pod).bring_up(Duration::from_millis(50))).unwrap().unwrap();
     assert!(!up);
 }
 

@@ -2,8 +2,6 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use netlink::Netns;
-
 /// Two namespaces with a cable between them: interface `pod` in the one, `peer` in the other, both up.
 pub(crate) struct Pair {
     pub(crate) pod: End,
@@ -41,8 +39,8 @@ impl End {
         Self { interface, holder }
     }
 
-    pub(crate) fn netns(&self) -> Netns {
-        Netns::open(&PathBuf::from(format!("/proc/{}/ns/net", self.holder.id()))).unwrap()
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.holder.id()))
     }
 
     /// Runs `ip` inside and returns what it says.

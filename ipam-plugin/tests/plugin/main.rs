@@ -1,0 +1,13 @@
+//! The real binary against an agent that says what the test wants, byte by byte.
+
+#[path = "../../../netlink/tests/neighbours/pair.rs"]
+mod pair;
+
+mod agent;
+mod call;
+mod del;
+mod input;
+mod log;
+mod neighbours;
+mod replies;
+mod verbs;

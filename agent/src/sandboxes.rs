@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use model::{reclaim, short_container};
+use tokio::time::Instant;
 
 /// How many sandboxes that are gone are remembered: far more than a node has pods. A forgotten one costs nothing but the
 /// time until its pod is gone as well.
 const DEPARTED: usize = 4096;
+
+/// For how long the runtime's word that it has a sandbox is trusted: it lists them rarely, and a DEL may be lost.
+const FRESH: Duration = Duration::from_secs(15);
 
 /// What is known of the sandboxes of this node. Lost with the process: it only makes releases sooner. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +23,7 @@ struct Known {
     /// Interfaces of sandboxes whose DEL came, and whose address was kept because their pod is alive; oldest first.
     departed: VecDeque<(String, String)>,
     /// The sandboxes that the runtime listed last, if it ever did.
-    listed: Option<BTreeSet<String>>,
+    listed: Option<(BTreeSet<String>, Instant)>,
 }
 
 impl Sandboxes {
@@ -40,7 +45,7 @@ impl Sandboxes {
         let key = key(container, nic);
         let mut known = self.known();
         known.departed.retain(|departed| *departed != key);
-        if let Some(listed) = &mut known.listed {
+        if let Some((listed, _)) = &mut known.listed {
             listed.insert(key.0);
         }
     }
@@ -48,7 +53,7 @@ impl Sandboxes {
     /// Remembers all sandboxes that the runtime has.
     pub fn list<'a>(&self, containers: impl IntoIterator<Item = &'a str>) {
         let listed = containers.into_iter().map(|id| short_container(id).to_owned()).collect();
-        self.known().listed = Some(listed);
+        self.known().listed = Some((listed, Instant::now()));
     }
 
     /// Returns what is known of the sandbox that a record was written for.
@@ -64,8 +69,9 @@ impl Sandboxes {
         }
         match &known.listed {
             None => reclaim::Sandbox::Unknown,
-            Some(listed) if listed.contains(&key.0) => reclaim::Sandbox::Listed,
-            Some(_) => reclaim::Sandbox::Departed,
+            Some((listed, at)) if listed.contains(&key.0) && at.elapsed() < FRESH => reclaim::Sandbox::Listed,
+            // A runtime lists the sandboxes of one network: who is not among them may be of another.
+            Some(_) => reclaim::Sandbox::Unknown,
         }
     }
 
@@ -96,15 +102,17 @@ mod tests {
         assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Unknown);
     }
 
-    #[test]
-    fn a_sandbox_that_the_runtime_does_not_list_is_departed() {
+    #[tokio::test(start_paused = true)]
+    async fn a_sandbox_is_there_for_a_while_after_the_runtime_listed_it() {
         let sandboxes = Sandboxes::default();
         sandboxes.list(["c1"]);
         assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Listed);
-        assert_eq!(sandboxes.sight("c2", "eth0"), Sandbox::Departed);
+        assert_eq!(sandboxes.sight("c2", "eth0"), Sandbox::Unknown, "it may be of another network");
         sandboxes.arrived("c2", "eth0");
         assert_eq!(sandboxes.sight("c2", "eth0"), Sandbox::Listed);
         assert_eq!(sandboxes.sight("", "eth0"), Sandbox::Unknown);
+        tokio::time::advance(FRESH).await;
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Unknown, "it may be gone since");
     }
 
     #[test]

@@ -281,6 +281,9 @@ pub struct CoordinatorConfig {
     /// Blocks that a pod reaches through its node.
     #[serde(default, rename = "hijackCIDR", skip_serializing_if = "Vec::is_empty")]
     pub hijack_cidr: Vec<String>,
+    /// Routes of the pod's policy table.
+    #[serde(default, rename = "policyRoutes", skip_serializing_if = "Vec::is_empty")]
+    pub policy_routes: Vec<CoordinatorRoute>,
     /// The first two bytes of the interfaces' MAC addresses.
     #[serde(default, rename = "podMACPrefix", skip_serializing_if = "String::is_empty")]
     pub pod_mac_prefix: String,
@@ -302,6 +305,15 @@ pub struct CoordinatorConfig {
     /// The MTU of the veth pair; 0: the parent's.
     #[serde(default, rename = "vethMTU")]
     pub veth_mtu: i64,
+}
+
+/// A route of the pod's policy table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoordinatorRoute {
+    /// Where to.
+    pub dst: String,
+    /// The next hop.
+    pub gw: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

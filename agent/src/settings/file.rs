@@ -80,6 +80,12 @@ impl Default for File {
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
+    /// There is none, and the command line names it.
+    #[error("there is no configuration file {}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// It cannot be read.
     #[error("cannot read the configuration file {}: {source}", path.display())]
     Unreadable {

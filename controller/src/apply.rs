@@ -9,17 +9,12 @@ mod pools;
 
 use std::collections::BTreeMap;
 
-use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use model::Plan;
 
 use crate::events::Events;
 use crate::world::{Seen, World};
 use crate::writer::{Failure, Writer};
-
-/// How many writes are under way at once. The API server's own limit for mutating requests is 200 by default
-/// (`--max-mutating-requests-inflight`); a sixth of it leaves the others theirs.
-const CONCURRENCY: usize = 32;
 
 /// Most pool writes of one pass, totals included: a large cluster's first ones are spread over several, so that what
 /// changes meanwhile is seen in between. At some 300 writes a second (docs/performance.md) a few seconds' worth.
@@ -74,9 +69,4 @@ pub(crate) async fn apply(
         pools::count(plan, world, writer, written, most, &mut applied).await;
     }
     applied
-}
-
-/// Runs futures, some at once, and collects what they return.
-async fn some_at_once<T, F: Future<Output = T>>(work: impl IntoIterator<Item = F>) -> Vec<T> {
-    stream::iter(work).buffer_unordered(CONCURRENCY).collect().await
 }

@@ -1,10 +1,11 @@
 //! The controller: observe, plan, apply.
 //!
 //! [`watches`](mod@watches) and [`clouds`](mod@clouds) observe, [`model::plan`] decides, [`apply`](mod@apply) writes; one
-//! loop in [`run`](mod@run) owns all state and joins them.
+//! loop in [`run`](mod@run) owns all state and joins them. [`definitions`](mod@definitions) need no cloud and no plan.
 
 mod apply;
 mod clouds;
+mod definitions;
 mod events;
 pub mod lease;
 pub mod metrics;
@@ -12,8 +13,10 @@ pub mod reload;
 mod run;
 pub mod server;
 mod term;
+mod wait;
 mod watches;
 mod world;
 mod writer;
 
+pub use definitions::Scope;
 pub use run::{Options, run};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use controller::lease::Timing;
-use controller::{Options, run, server};
+use controller::{Options, Scope, run, server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -38,6 +38,10 @@ struct Args {
     /// What is logged: error, warn, info, debug, trace, or a tracing filter
     #[arg(long, value_name = "FILTER", env = "SPIDERPOOL_LOG_LEVEL", default_value = "info")]
     log: String,
+    /// Where NetworkAttachmentDefinitions are made of SpiderMultusConfigs: namespaces with commas between, "*" for all,
+    /// "" for none (upstream's controller does it)
+    #[arg(long, value_name = "NS,…", env = "SPIDERPOOL_ATTACHMENT_NAMESPACES", default_value_t = Scope::Everywhere)]
+    attachment_namespaces: Scope,
     /// The name in the lease and in Events
     #[arg(long, value_name = "NAME", env = "SPIDERPOOL_POD_NAME", default_value = "spiderpool-controller")]
     identity: String,
@@ -53,7 +57,7 @@ enum LogFormat {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Args { config, namespace, listen, log_format, log, identity } = Args::parse();
+    let Args { config, namespace, listen, log_format, log, attachment_namespaces, identity } = Args::parse();
     // A second installation is no matter: the first one serves.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let filter = match EnvFilter::try_new(&log) {
@@ -68,7 +72,8 @@ async fn main() -> ExitCode {
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
         LogFormat::Text => subscriber.init(),
     }
-    let options = Options { config, namespace, listen, identity, timing: Timing::default() };
+    let timing = Timing::default();
+    let options = Options { config, namespace, listen, identity, attachments: attachment_namespaces, timing };
     match start(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -3,6 +3,7 @@
 mod census;
 mod label;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -32,7 +33,13 @@ pub struct Metrics {
     config_reloads: Family<ReloadLabels, Counter>,
     config_last_reload_successful: Gauge,
     events_dropped: Counter,
+    attachments: Family<AttachmentLabels, Gauge>,
     census: Published,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttachmentLabels {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +79,7 @@ impl Metrics {
             config_reloads: Family::default(),
             config_last_reload_successful: Gauge::default(),
             events_dropped: Counter::default(),
+            attachments: Family::default(),
             census: Published::default(),
         };
         metrics.register(registry.sub_registry_with_prefix(PREFIX));
@@ -88,6 +96,7 @@ impl Metrics {
             config_reloads,
             config_last_reload_successful,
             events_dropped,
+            attachments,
             census,
         } = self.clone();
         registry.register("leader", "Whether this process is the one that writes", leader);
@@ -101,6 +110,9 @@ impl Metrics {
         registry.register("config_last_reload_successful", help, config_last_reload_successful);
         let help = "Events that could not be written; what they say is in the log";
         registry.register("events_dropped", help, events_dropped);
+        let help =
+            "SpiderMultusConfigs by the reason of their Ready condition; all but Generated are not ready";
+        registry.register("attachments", help, attachments);
         registry.register_collector(Box::new(census));
     }
 
@@ -109,6 +121,15 @@ impl Metrics {
         self.leader.set(i64::from(role.leadership().is_some()));
         if role.leadership().is_none() {
             self.census.show(&Census::default());
+            self.attachments.clear();
+        }
+    }
+
+    /// Shows how many attachments there are by the reason of their condition.
+    pub fn attachments(&self, reasons: &BTreeMap<&'static str, i64>) {
+        self.attachments.clear();
+        for (reason, count) in reasons {
+            self.attachments.get_or_create(&AttachmentLabels { reason }).set(*count);
         }
     }
 

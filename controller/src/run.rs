@@ -19,8 +19,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::definitions::{Definitions, Scope};
 use crate::events::{Events, Severity};
-use crate::lease::{self, Elector, Role, Timing};
+use crate::lease::{self, Elector, Leadership, Role, Timing};
 use crate::metrics::Metrics;
 use crate::reload::{self, Follower};
 use crate::server::{Health, Server};
@@ -48,6 +49,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// What this process is called in the lease and in Events.
     pub identity: String,
+    /// Where NetworkAttachmentDefinitions are made of SpiderMultusConfigs.
+    pub attachments: Scope,
     /// The times of the election.
     pub timing: Timing,
 }
@@ -57,7 +60,7 @@ pub struct Options {
 /// # Errors
 /// What keeps it from starting: the configuration, the address to listen on, a provider that cannot be opened.
 pub async fn run(options: Options, client: Client, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Options { config, namespace, listen, identity, timing } = options;
+    let Options { config, namespace, listen, identity, attachments, timing } = options;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let provider_metrics = ProviderMetrics::register(&mut registry);
@@ -75,7 +78,10 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
     let identity = lease::identity(&identity);
     let (events, write_events) = Events::new(client.clone(), &identity, metrics.clone());
     tasks.spawn(write_events);
-    let watches = watches::start(&client, &told);
+    let mut watches = watches::start(&client, &told);
+    if attachments != Scope::Nowhere {
+        watches.spawn(watches::follow_definitions(client.clone(), told));
+    }
     tasks.spawn(follower.run(reload::INTERVAL, helpers.clone(), configs));
     let serve = server.serve(health.clone(), Arc::new(registry), helpers.clone());
     tasks.spawn(async {
@@ -95,7 +101,8 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
         ..ObjectReference::default()
     };
     let main = Main { client, metrics, provider_metrics, health, events, on, started: Instant::now() };
-    main.run(seen, configs_changed, roles_changed, shutdown).await;
+    let definitions = Definitions::new(attachments);
+    main.run(definitions, seen, configs_changed, roles_changed, shutdown).await;
 
     // Nothing writes any more: now another may lead.
     lease.cancel();
@@ -125,6 +132,7 @@ struct Main {
 impl Main {
     async fn run(
         self,
+        mut definitions: Definitions,
         mut seen: tokio::sync::mpsc::UnboundedReceiver<crate::world::Seen>,
         mut configs: watch::Receiver<Arc<Config>>,
         mut roles: watch::Receiver<Role>,
@@ -139,6 +147,11 @@ impl Main {
         loop {
             let pass_at = term.as_ref().zip(due).filter(|_| world.is_complete());
             let pass_at = pass_at.map(|(term, due)| term.earliest(due));
+            if world.definitions_seen() {
+                definitions.ask(Instant::now() + GATHER);
+            }
+            let leadership = roles.borrow().leadership().cloned();
+            let define_at = leadership.as_ref().and_then(|_| definitions.due(&world));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -150,6 +163,7 @@ impl Main {
                     self.metrics.follow(&role);
                     term = self.begin(&role, &configs.borrow().clone(), std::mem::take(&mut memory));
                     due = Some(Instant::now());
+                    definitions.ask(Instant::now());
                 }
                 Ok(()) = configs.changed() => {
                     let config = configs.borrow_and_update().clone();
@@ -177,15 +191,15 @@ impl Main {
                     }
                     due = Some(sooner(due, Instant::now() + GATHER));
                 }
+                () = sleep_until(define_at.unwrap_or(self.started)), if define_at.is_some() => {
+                    if let Some(leadership) = leadership {
+                        let writer = self.writer(leadership, &shutdown);
+                        definitions.pass(&mut world, &writer, &self.events, &self.metrics).await;
+                    }
+                }
                 () = sleep_until(pass_at.unwrap_or(self.started)), if pass_at.is_some() => {
                     if let Some(term) = &mut term {
-                        let writer = Writer::new(
-                            self.client.clone(),
-                            term.leadership().clone(),
-                            self.metrics.clone(),
-                            self.health.clone(),
-                            shutdown.clone(),
-                        );
+                        let writer = self.writer(term.leadership().clone(), &shutdown);
                         due = match term.pass(&mut world, &writer, &self.events, &self.metrics).await {
                             Next::OnChange => None,
                             Next::At(at) => Some(at),
@@ -194,6 +208,10 @@ impl Main {
                 }
             }
         }
+    }
+
+    fn writer(&self, leadership: Leadership, stop: &CancellationToken) -> Writer {
+        Writer::new(self.client.clone(), leadership, self.metrics.clone(), self.health.clone(), stop.clone())
     }
 
     /// Begins a term, if we lead.

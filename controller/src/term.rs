@@ -20,6 +20,7 @@ use crate::clouds::{Observation, Pace, Readers};
 use crate::events::{Events, Severity};
 use crate::lease::Leadership;
 use crate::metrics::{AddressState, Census, Condition, Metrics, PassOutcome};
+use crate::wait::backoff;
 use crate::world::World;
 use crate::writer::Writer;
 
@@ -293,10 +294,4 @@ fn cut(plan: &mut Plan) -> bool {
         plan.nodes.clear();
     }
     !rest.is_empty()
-}
-
-/// Full jitter between half and the whole of a doubling wait.
-fn backoff((shortest, longest): (Duration, Duration), times: u32) -> Duration {
-    let ceiling = shortest.saturating_mul(1 << times.min(16)).min(longest);
-    ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

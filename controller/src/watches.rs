@@ -2,8 +2,9 @@
 //! the plan looks at, so that the bulk of each object is dropped as it arrives.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
-use api::{SpiderIPPool, SpiderMultusConfig, SpiderNode, view};
+use api::{NetworkAttachmentDefinition, SpiderIPPool, SpiderMultusConfig, SpiderNode, labels, view};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1;
 use kube::runtime::watcher::{self, Event};
@@ -12,8 +13,9 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{info, warn};
 
+use crate::wait::backoff;
 use crate::world::{Delta, NodeFacts, Seen};
 
 /// Starts one watch for each kind. They end when `told` has no receiver any more, or with the set.
@@ -45,7 +47,7 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>) -> JoinSet<()
         "SpiderMultusConfig",
         |config: &SpiderMultusConfig| {
             let key = format!("{}/{}", config.namespace().unwrap_or_default(), config.name_any());
-            (key, config.clone())
+            (key, without_fields(config))
         },
         Seen::Multus,
     ));
@@ -60,6 +62,80 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>) -> JoinSet<()
     set
 }
 
+/// Shortest and longest wait before a kind that the cluster does not know is asked for again.
+const MISSING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// Follows the definitions that carry our label. The cluster may not know the kind, now or later: that is told too, and
+/// asked again less and less often.
+pub(crate) async fn follow_definitions(client: Client, told: UnboundedSender<Seen>) {
+    let api: Api<NetworkAttachmentDefinition> = Api::all(client);
+    let config = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
+    let look = |definition: &NetworkAttachmentDefinition| {
+        let key = format!("{}/{}", definition.namespace().unwrap_or_default(), definition.name_any());
+        (key, without_fields(definition))
+    };
+    let mut missed = 0;
+    loop {
+        let mut stream = watch(api.clone(), config.clone()).default_backoff().boxed();
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(event) => {
+                    // A listing begins before it is known to fail.
+                    if matches!(event, Event::InitDone) {
+                        missed = 0;
+                    }
+                    if told.send(Seen::Definition(delta(event, look))).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if is_unknown(&error) => break,
+                Err(error) => {
+                    warn!(kind = "NetworkAttachmentDefinition", "watch interrupted, going on: {error}")
+                }
+            }
+        }
+        if missed == 0 {
+            info!("the cluster does not know NetworkAttachmentDefinitions: none are made until it does");
+        }
+        if told.send(Seen::NoDefinitions).is_err() {
+            return;
+        }
+        tokio::time::sleep(backoff(MISSING, missed)).await;
+        missed = missed.saturating_add(1);
+    }
+}
+
+/// Whether the API server says that it has no such kind.
+fn is_unknown(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status)) => status.code == 404,
+        WatchError(status) => status.code == 404,
+        _ => false,
+    }
+}
+
+/// An object without the record of who wrote which of its fields, which is often the larger half of it.
+fn without_fields<K: Resource + Clone>(object: &K) -> K {
+    let mut object = object.clone();
+    object.meta_mut().managed_fields = None;
+    object
+}
+
+fn delta<K, T>(event: Event<K>, look: impl Fn(&K) -> (String, T)) -> Delta<T> {
+    match event {
+        Event::Init => Delta::Begin,
+        Event::InitApply(object) | Event::Apply(object) => {
+            let (key, item) = look(&object);
+            Delta::Here(key, item)
+        }
+        Event::InitDone => Delta::End,
+        Event::Delete(object) => Delta::Gone(look(&object).0),
+    }
+}
+
 async fn follow<K, T>(
     api: Api<K>,
     told: UnboundedSender<Seen>,
@@ -71,23 +147,13 @@ async fn follow<K, T>(
     K::DynamicType: Default,
     T: Send + 'static,
 {
-    let here = |object: &K| {
-        let (key, item) = look(object);
-        Delta::Here(key, item)
-    };
     let mut stream = watch(api, watcher::Config::default())
         .inspect_err(|error| warn!(kind, "watch interrupted, going on: {error}"))
         .default_backoff()
         .boxed();
     while let Some(event) = stream.next().await {
-        let delta = match event {
-            Ok(Event::Init) => Delta::Begin,
-            Ok(Event::InitApply(object) | Event::Apply(object)) => here(&object),
-            Ok(Event::InitDone) => Delta::End,
-            Ok(Event::Delete(object)) => Delta::Gone(look(&object).0),
-            Err(_) => continue,
-        };
-        if told.send(wrap(delta)).is_err() {
+        let Ok(event) = event else { continue };
+        if told.send(wrap(delta(event, &look))).is_err() {
             return;
         }
     }

@@ -1,9 +1,10 @@
 //! What the cluster holds, kept from watches: an index with no client in it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::view::PoolView;
-use api::{SpiderMultusConfig, SpiderNode};
+use api::{NetworkAttachmentDefinition, SpiderMultusConfig, SpiderNode};
 use config::NodeSelector;
 use model::{Match, Node, Pool};
 
@@ -32,6 +33,10 @@ pub(crate) enum Seen {
     Multus(Delta<SpiderMultusConfig>),
     /// Of our own nodes.
     SpiderNode(Delta<SpiderNode>),
+    /// Of the definitions that attachments led to.
+    Definition(Delta<NetworkAttachmentDefinition>),
+    /// That the cluster does not know definitions as a kind.
+    NoDefinitions,
 }
 
 /// A node and the labels that select it.
@@ -96,6 +101,11 @@ pub(crate) struct World {
     flaws: BTreeMap<String, Vec<String>>,
     multus: Shelf<SpiderMultusConfig>,
     spider_nodes: Shelf<SpiderNode>,
+    definitions: Shelf<NetworkAttachmentDefinition>,
+    /// Whether the cluster said that it does not know definitions.
+    definitions_missing: bool,
+    /// Whether attachments or definitions changed since [`World::definitions_seen`].
+    definitions_news: bool,
     /// Pools whose allocations the last plan waited for: only there does a changed allocation matter.
     in_use: BTreeSet<String>,
 }
@@ -104,7 +114,7 @@ impl World {
     /// Takes in what a watch told, and returns whether the plan may differ now.
     pub(crate) fn take(&mut self, seen: Seen) -> bool {
         match seen {
-            Seen::Node(delta) => self.nodes.take(delta, |before, after| before != after),
+            Seen::Node(delta) => self.nodes.take(delta, |a, b| (&a.node, &a.labels) != (&b.node, &b.labels)),
             Seen::Pool(delta) => {
                 let mut flaws_changed = false;
                 let delta = match delta {
@@ -131,7 +141,28 @@ impl World {
                 self.flaws.retain(|pool, _| there.contains_key(pool));
                 changed || flaws_changed
             }
-            Seen::Multus(delta) => self.multus.take(delta, |before, after| before.spec != after.spec),
+            Seen::Multus(delta) => {
+                let other = Cell::new(false);
+                let changed = self.multus.take(delta, |before, after| {
+                    other.set(before != after);
+                    before.spec != after.spec
+                });
+                self.definitions_news |= changed || other.get();
+                changed
+            }
+            Seen::Definition(delta) => {
+                // A listing begins before it is known to fail.
+                if delta == Delta::End {
+                    self.definitions_news |= std::mem::take(&mut self.definitions_missing);
+                }
+                self.definitions_news |= self.definitions.take(delta, |before, after| before != after);
+                false
+            }
+            Seen::NoDefinitions => {
+                self.definitions = Shelf::default();
+                self.definitions_news |= !std::mem::replace(&mut self.definitions_missing, true);
+                false
+            }
             Seen::SpiderNode(delta) => self.spider_nodes.take(delta, |before, after| {
                 before.status != after.status
                     || before.metadata.owner_references != after.metadata.owner_references
@@ -188,6 +219,39 @@ impl World {
     #[must_use]
     pub(crate) fn multus(&self, key: &str) -> Option<&SpiderMultusConfig> {
         self.multus.items.get(key)
+    }
+
+    /// Returns all attachments.
+    pub(crate) fn multus_configs(&self) -> impl Iterator<Item = &SpiderMultusConfig> {
+        self.multus.items.values()
+    }
+
+    /// Returns whether enough is known to judge definitions: that there are none by their kind is knowledge too.
+    #[must_use]
+    pub(crate) fn definitions_known(&self) -> bool {
+        self.multus.complete && (self.definitions.complete || self.definitions_missing)
+    }
+
+    /// Returns whether the cluster does not know definitions as a kind.
+    #[must_use]
+    pub(crate) fn definitions_missing(&self) -> bool {
+        self.definitions_missing
+    }
+
+    /// Returns all definitions that carry our label.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = &NetworkAttachmentDefinition> {
+        self.definitions.items.values()
+    }
+
+    /// Returns a definition that carries our label, by `namespace/name`.
+    #[must_use]
+    pub(crate) fn definition(&self, key: &str) -> Option<&NetworkAttachmentDefinition> {
+        self.definitions.items.get(key)
+    }
+
+    /// Returns whether attachments or definitions changed since this was last asked.
+    pub(crate) fn definitions_seen(&mut self) -> bool {
+        std::mem::take(&mut self.definitions_news)
     }
 
     /// Returns what we said of a node before.

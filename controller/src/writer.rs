@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use kube::Client;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,15 @@ use crate::server::Health;
 
 /// Longest time that one write may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many writes are under way at once. The API server's own limit for mutating requests is 200 by default
+/// (`--max-mutating-requests-inflight`); a sixth of it leaves the others theirs.
+const CONCURRENCY: usize = 32;
+
+/// Runs futures that write, some at once, and collects what they return.
+pub(crate) async fn some_at_once<T, F: Future<Output = T>>(work: impl IntoIterator<Item = F>) -> Vec<T> {
+    stream::iter(work).buffer_unordered(CONCURRENCY).collect().await
+}
 
 /// Why a write did not happen, or is not known to have.
 #[derive(Debug, thiserror::Error)]

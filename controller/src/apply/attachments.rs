@@ -7,11 +7,11 @@ use model::{MultusTarget, Plan};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::{Applied, some_at_once};
+use super::Applied;
 use crate::events::{Events, Severity};
 use crate::metrics::{Kind, Verb};
 use crate::world::{Delta, Seen, World};
-use crate::writer::{Failure, Writer};
+use crate::writer::{Failure, Writer, some_at_once};
 
 pub(super) async fn write(
     plan: &Plan,

@@ -8,11 +8,11 @@ use model::{NodeReport, Plan, Truth, Verdict};
 use serde_json::json;
 use tracing::{debug, warn};
 
-use super::{Applied, Troubles, some_at_once};
+use super::{Applied, Troubles};
 use crate::events::{Events, Severity};
 use crate::metrics::{Kind, Verb};
 use crate::world::{Delta, Seen, World};
-use crate::writer::{Failure, Writer};
+use crate::writer::{Failure, Writer, some_at_once};
 
 pub(super) async fn write(
     plan: &Plan,

@@ -11,11 +11,11 @@ use model::{Change, Owner, Phase, Plan, Pool, Step};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::{Applied, Troubles, some_at_once};
+use super::{Applied, Troubles};
 use crate::events::{Events, Severity};
 use crate::metrics::{self, Kind, Outcome, Verb};
 use crate::world::{Delta, Seen, World};
-use crate::writer::{self, Failure, Writer};
+use crate::writer::{self, Failure, Writer, some_at_once};
 
 /// What a step left behind.
 enum Left {

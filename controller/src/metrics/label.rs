@@ -72,6 +72,8 @@ label! {
         Node = "SpiderNode",
         /// `SpiderMultusConfig`.
         Multus = "SpiderMultusConfig",
+        /// `NetworkAttachmentDefinition`.
+        Definition = "NetworkAttachmentDefinition",
         /// `Event`.
         Event = "Event",
     }

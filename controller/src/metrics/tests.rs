@@ -30,9 +30,10 @@ fn every_metric_has_the_prefix_and_a_help_text() {
     metrics.write(Kind::Node, Verb::Status, Outcome::Done);
     metrics.pass(PassOutcome::Done, Duration::ZERO);
     metrics.reload(ReloadOutcome::Applied);
+    metrics.attachments(&BTreeMap::from([("Generated", 3)]));
     let text = scrape(&registry);
     let named: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
-    assert_eq!(named.len(), 13, "{text}");
+    assert_eq!(named.len(), 14, "{text}");
     for line in named {
         assert!(line.starts_with("spiderpool_cloud_") && line.ends_with('.'), "{line}");
     }

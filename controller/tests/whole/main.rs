@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the stage's own functions are tests as well")]
 
+mod definitions;
 mod ill;
 mod lead;
 mod stage;

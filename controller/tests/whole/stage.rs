@@ -39,9 +39,6 @@ pub(crate) struct Stage {
 impl Stage {
     /// A VPC with two vSwitches, dual stack, and no node.
     pub(crate) async fn empty() -> Self {
-        static NETS: AtomicU8 = AtomicU8::new(64);
-        let net = NETS.fetch_add(1, Ordering::Relaxed);
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let kubeconfig = tokio::task::spawn_blocking(|| {
             let cluster = testbed::shared();
             cluster.apply_crds().unwrap();
@@ -49,6 +46,25 @@ impl Stage {
         })
         .await
         .unwrap();
+        Self::on(kubeconfig).await
+    }
+
+    /// As [`Stage::empty`], on a control plane that no other test sees.
+    pub(crate) async fn on_a_plane_of_its_own() -> (Self, testbed::ControlPlane) {
+        let plane = tokio::task::spawn_blocking(|| {
+            let plane = testbed::ControlPlane::start().unwrap();
+            plane.apply_crds().unwrap();
+            plane
+        })
+        .await
+        .unwrap();
+        (Self::on(plane.kubeconfig().to_owned()).await, plane)
+    }
+
+    async fn on(kubeconfig: PathBuf) -> Self {
+        static NETS: AtomicU8 = AtomicU8::new(64);
+        let net = NETS.fetch_add(1, Ordering::Relaxed);
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = client(&kubeconfig).await;
         let sim = Simulator::start().await.unwrap();
         sim.edit(|cloud| {
@@ -161,7 +177,7 @@ impl Stage {
         format!(
             "resync: 1s\nnodeSelector: {STAGE}={name}\njoinWindow: 100ms\n{more}\nproviders:\n  - name: {name}\n    \
              type: aliyun\n    region: cn-hangzhou\n    vpcID: vpc-1\n    endpoints: {{ecs: \"{}\", vpc: \"{}\", \
-             sts: \"{}\", metadata: \"{}\"}}\n    multusName: default/{name}-{{interface}}\n",
+             sts: \"{}\", metadata: \"{}\"}}\n    multusName: {name}/ipvlan-{{interface}}\n",
             endpoints.ecs, endpoints.vpc, endpoints.sts, endpoints.metadata
         )
     }
@@ -188,7 +204,8 @@ impl Stage {
         command
             .args(["--listen", "127.0.0.1:0", "--log", "info,controller=debug", "--config"])
             .arg(self.config_path())
-            .args(["--namespace", &self.name])
+            // The cluster is shared: each stage's controller leaves the attachments of others alone.
+            .args(["--namespace", &self.name, "--attachment-namespaces", &self.name])
             .env("KUBECONFIG", &self.kubeconfig)
             .env("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY)
             .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", self.secret)
@@ -234,8 +251,8 @@ impl Stage {
     }
 
     pub(crate) async fn multus(&self, interface: &str) -> Option<SpiderMultusConfig> {
-        let api: Api<SpiderMultusConfig> = Api::namespaced(self.client.clone(), "default");
-        api.get_opt(&format!("{}-{interface}", self.name)).await.unwrap()
+        let api: Api<SpiderMultusConfig> = Api::namespaced(self.client.clone(), &self.name);
+        api.get_opt(&format!("ipvlan-{interface}")).await.unwrap()
     }
 
     /// A condition of a node: status, reason and message.

@@ -28,7 +28,7 @@ async fn every_nic_and_family_gets_its_pool() {
     assert_eq!(pool.spec.gateway, Some(stage.v4(1, 253).to_string()));
     assert_eq!((pool.spec.ip_version, pool.spec.default), (Some(4), Some(true)));
     assert_eq!(pool.spec.node_name, [stage.node_name("a")]);
-    assert_eq!(pool.spec.multus_name, [format!("default/{}-eth1", stage.name)]);
+    assert_eq!(pool.spec.multus_name, [format!("{}/ipvlan-eth1", stage.name)]);
     assert_eq!(pool.labels()[labels::NODE], stage.node_name("a"));
     assert_eq!(pool.labels()[labels::NIC], stage.nic_id("a", 1));
     assert_eq!(pool.annotations()[labels::INSTANCE], stage.instance_id("a"));
@@ -203,7 +203,7 @@ async fn the_configuration_is_read_again_when_it_changes() {
 
     let (ip, node) = (stage.v4(1, 230), stage.node_name("rack"));
     let rack = format!(
-        "{}  - name: {}-rack\n    type: static\n    multusName: default/{}-rack-{{interface}}\n    nodes:\n      {node}: \
+        "{}  - name: {}-rack\n    type: static\n    multusName: {}/rack-{{interface}}\n    nodes:\n      {node}: \
          [{{interface: ens192, subnet: 192.0.2.0/24, gateway: 192.0.2.1, ips: [\"192.0.2.10-192.0.2.19\"]}}]\n",
         stage.config(""),
         stage.name,

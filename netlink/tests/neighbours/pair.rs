@@ -11,7 +11,7 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn new() -> Self {
         let (pod, peer) = (End::new("pod"), End::new("peer"));
-        pod.ip(&format!("link add pod type veth peer name peer netns {}", peer.holder.id()));
+        pod.ip(&format!("link add pod type veth peer name peer netns {}", peer.pid()));
         for end in [&pod, &peer] {
             end.ip("link set lo up");
             end.ip(&format!("link set {} up", end.interface));
@@ -40,12 +40,16 @@ impl End {
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/ns/net", self.holder.id()))
+        PathBuf::from(format!("/proc/{}/ns/net", self.pid()))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.holder.id()
     }
 
     /// Runs `ip` inside and returns what it says.
     pub(crate) fn ip(&self, arguments: &str) -> String {
-        let target = self.holder.id().to_string();
+        let target = self.pid().to_string();
         let output = Command::new("nsenter")
             .args(["-t", &target, "-n", "ip"])
             .args(arguments.split(' '))

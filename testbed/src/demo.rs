@@ -1,6 +1,5 @@
 //! The main job on show: a simulated VPC's NICs become pools on a real API server, and follow what happens in the cloud.
 
-mod controller;
 mod pools;
 mod screen;
 mod stay;

@@ -205,6 +205,31 @@ impl Guest {
         Ok(output)
     }
 
+    /// Runs a command in the background, and again whenever it ends, with its output in the log `name`.
+    ///
+    /// In the guest, `/run/<name>.pid` holds the id of its process, `/run/<name>.keeper` that of who starts it again.
+    ///
+    /// # Errors
+    /// As [`Guest::sh`].
+    pub fn keep(&self, name: &str, command: &str) -> Result<(), Error> {
+        let log = self.folder.join(format!("{name}.log"));
+        let keeper = format!(
+            "echo $BASHPID > /run/{name}.keeper\nwhile :; do\n {command} &\n echo $! > /run/{name}.pid\n wait\n sleep 0.2\ndone"
+        );
+        self.sh(&format!("{{\n{keeper}\n}} >> '{}' 2>&1 < /dev/null &\n", log.display())).map(drop)
+    }
+
+    /// Ends what [`Guest::keep`] started under this name, at once. Done already is fine.
+    ///
+    /// # Errors
+    /// As [`Guest::sh`].
+    pub fn end(&self, name: &str) -> Result<(), Error> {
+        self.sh(&format!(
+            "for file in /run/{name}.keeper /run/{name}.pid; do kill -9 \"$(cat $file)\"; rm $file; done 2> /dev/null; true"
+        ))
+        .map(drop)
+    }
+
     /// Runs a bash script that must succeed, and returns what it wrote on stdout.
     ///
     /// # Errors

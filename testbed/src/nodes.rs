@@ -15,6 +15,7 @@ use crate::guest::{Guest, Software};
 use crate::image::Archive;
 use crate::place::Place;
 use crate::plugins::Plugins;
+use crate::product::{Controller, Product};
 use crate::progress::say;
 use crate::scratch::Scratch;
 use crate::vpc::Families;
@@ -32,13 +33,14 @@ pub struct Setup {
     folder: Option<PathBuf>,
     plugins: Vec<PathBuf>,
     networks: Option<Vec<(String, Value)>>,
+    product: Option<Product>,
 }
 
 impl Setup {
     /// A dual-stack cluster with a node per instance of `topology`.
     #[must_use]
     pub fn new(topology: Topology) -> Self {
-        Self { topology, families: Families::Dual, folder: None, plugins: Vec::new(), networks: None }
+        Self { topology, families: Families::Dual, folder: None, plugins: Vec::new(), networks: None, product: None }
     }
 
     /// Which families nodes and services have.
@@ -69,6 +71,13 @@ impl Setup {
         self
     }
 
+    /// Runs the product in it: the controller beside it, an agent and the CNI plugin on every node, behind the stand-in for Multus.
+    #[must_use]
+    pub fn product(mut self, product: Product) -> Self {
+        self.product = Some(product);
+        self
+    }
+
     /// Starts all of it, and waits until every node is Ready (about 10 s).
     ///
     /// # Errors
@@ -81,21 +90,26 @@ impl Setup {
 /// A cluster of real nodes in a simulated cloud: ended, without trace, on drop and when this process ends.
 #[derive(Debug)]
 pub struct Nodes {
+    // In the order in which they must end: each needs those after it.
+    controller: Option<Controller>,
     machines: Machines,
     plane: ControlPlane,
     server: String,
     families: Families,
+    product: Option<Product>,
 }
 
 impl Nodes {
     fn start(setup: Setup) -> Result<Self, Error> {
         let begun = Instant::now();
-        let Setup { topology, families, folder, plugins, networks } = setup;
+        let Setup { topology, families, folder, plugins, mut networks, product } = setup;
+        let vpc = topology.vpc().to_owned();
         let sky = Sky::start(topology, families)?;
         let images = vec![Archive::of_nodes()?];
         let mut all = files(&Plugins::upstream()?)?;
         all.push(Plugins::ensure()?.multus());
         all.extend(plugins);
+        all.extend(product.iter().map(|product| product.plugin.clone()));
         let mut machines = Machines::prepare(sky)?;
         let gateway = machines.gateway(families)?;
         let place = Place::Vpc { netns: machines.netns().clone(), gateway, families };
@@ -104,6 +118,16 @@ impl Nodes {
             None => ControlPlane::start_with(Scratch::temporary, &place)?,
         };
         let server = format!("https://{}", SocketAddr::from((gateway, plane.port())));
+        let controller = match &product {
+            Some(product) => {
+                Product::install(&plane)?;
+                networks.get_or_insert_default().push(Product::network(&plane, &server, plane.folder())?);
+                let endpoints = machines.cloud().endpoints();
+                Some(product.start_controller(&plane, plane.folder(), endpoints, &vpc)?)
+            }
+            None => None,
+        };
+        say("booting the nodes");
         machines.boot(&plane.folder().join("nodes"), |instance, number| {
             Some(Software {
                 cluster: &plane,
@@ -115,10 +139,28 @@ impl Nodes {
                 networks: networks.clone().unwrap_or_else(|| vec![node_local(number)]),
             })
         })?;
-        let nodes = Self { machines, plane, server, families };
+        let nodes = Self { controller, machines, plane, server, families, product };
+        for guest in nodes.guests() {
+            nodes.start_agent(guest)?;
+        }
         nodes.wait_ready()?;
         say(&format!("{} nodes Ready in {:.1} s", nodes.guests().len(), begun.elapsed().as_secs_f64()));
         Ok(nodes)
+    }
+
+    /// Starts the agent of a node, if the product runs here; it is started already, unless [`Guest::end`] ended it.
+    ///
+    /// # Errors
+    /// When the guest does not take the command.
+    pub fn start_agent(&self, guest: &Guest) -> Result<(), Error> {
+        let Some(product) = &self.product else { return Ok(()) };
+        product.start_agent(&self.plane, &self.server, self.families, guest)
+    }
+
+    /// The controller, if the product runs here.
+    #[must_use]
+    pub fn controller(&self) -> Option<&Controller> {
+        self.controller.as_ref()
     }
 
     fn wait_ready(&self) -> Result<(), Error> {
@@ -149,12 +191,13 @@ impl Nodes {
         &self.plane
     }
 
-    /// Fails when a part of the control plane has ended, with the end of its log.
+    /// Fails when a part of the control plane or the controller has ended, with the end of its log.
     ///
     /// # Errors
     /// [`Error::Ended`], naming the part.
     pub fn check(&mut self) -> Result<(), Error> {
-        self.plane.check()
+        self.plane.check()?;
+        self.controller.as_mut().map_or(Ok(()), Controller::check)
     }
 
     /// The API server as guests reach it; with [`ControlPlane::kubeconfig`] one reaches it from the machine.

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use testbed::aliyun::Cloud;
-use testbed::{Signal, spawn_tied};
+use testbed::{Controller, Signal, spawn_tied};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::controller::Controller;
 
 /// A demo whose pools are not right by then has failed.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -19,7 +19,7 @@ pub(crate) async fn stay(mut world: World, signals: &mut Signals) -> anyhow::Res
     say(&world)?;
     while !signals.arrived(POLL).await {
         world.plane.check()?;
-        let alive = world.controller.check();
+        let alive = world.controller.check().map_err(anyhow::Error::from);
         world.explain(alive)?;
     }
     screen::gap();

@@ -1,15 +1,13 @@
 //! The demo's world: a control plane, a simulated VPC with the seed's nodes, and the controller between them.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use serde_json::json;
 use testbed::aliyun::{Addresses, NicSpec, Refusal, Simulator, Topology};
-use testbed::{ControlPlane, Programs};
+use testbed::{ControlPlane, Controller, Programs, cloud_configuration};
 
-use super::controller::Controller;
 use super::pools::PoolWatch;
 use super::screen;
 
@@ -51,7 +49,7 @@ impl World {
         screen::note("Nodes master and worker, matched to their instances by spec.providerID");
 
         let config = plane.folder().join("cloud.yaml");
-        let text = configuration(&sim, &vpc);
+        let text = cloud_configuration(sim.endpoints(), &vpc);
         std::fs::write(&config, &text).with_context(|| format!("cannot write {}", config.display()))?;
         let watch = PoolWatch::start(&kubectl, plane.kubeconfig(), plane.folder())?;
         let started = Instant::now();
@@ -59,7 +57,7 @@ impl World {
         screen::command(&format!("cat {}", config.display()), &text);
         let mut world =
             Self { watch, controller, sim, plane, kubectl, config, metrics: String::new(), started };
-        let address = world.controller.address().await;
+        let address = world.controller.address().map_err(anyhow::Error::from);
         world.metrics = world.explain(address)?;
         Ok(world)
     }
@@ -132,23 +130,6 @@ impl Third {
         })?;
         Ok(())
     }
-}
-
-fn configuration(sim: &Simulator, vpc: &str) -> String {
-    let endpoints = sim.endpoints();
-    let mut text =
-        "resync: 2s\nproviders:\n  - name: hz\n    type: aliyun\n    region: cn-hangzhou\n".to_owned();
-    // Writing into a String cannot fail.
-    let _ = writeln!(text, "    vpcID: {vpc}\n    endpoints:");
-    for (name, url) in [
-        ("ecs", &endpoints.ecs),
-        ("vpc", &endpoints.vpc),
-        ("sts", &endpoints.sts),
-        ("metadata", &endpoints.metadata),
-    ] {
-        let _ = writeln!(text, "      {name}: {url}");
-    }
-    text
 }
 
 fn kubectl() -> anyhow::Result<PathBuf> {

@@ -1,17 +1,19 @@
-//! The real controller as the demo runs it: beside a kubeconfig, with its log in a file.
+//! The real controller beside a kubeconfig, with its log in a file.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use rustix::process::{Pid, kill_process};
-use testbed::aliyun::{KEY, SECRET};
-use testbed::{Signal, spawn_tied};
-use tokio::time::sleep;
+use rustix::process::{Pid, Signal, kill_process};
 
+use crate::aliyun::{KEY, SECRET};
+use crate::child::spawn_tied;
+use crate::error::{Error, tail};
+
+const COMPONENT: &str = "the controller";
 /// The controller gives its lease back and ends; that takes well under a second.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 /// It listens before it does anything else.
@@ -21,21 +23,20 @@ const POLL: Duration = Duration::from_millis(20);
 const TAIL: usize = 30;
 
 /// A running `spiderpool-controller`: asked to end, and waited for, on drop.
-pub(crate) struct Controller {
+#[derive(Debug)]
+pub struct Controller {
     process: Child,
     log: PathBuf,
 }
 
 impl Controller {
     /// Starts `program` with `config`, its log in `folder`.
-    pub(crate) fn start(
-        program: &Path,
-        config: &Path,
-        kubeconfig: &Path,
-        folder: &Path,
-    ) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(program: &Path, config: &Path, kubeconfig: &Path, folder: &Path) -> Result<Self, Error> {
         let log = folder.join("controller.log");
-        let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let file = File::create(&log).map_err(Error::file("create", &log))?;
         let mut command = Command::new(program);
         command
             .args(["--listen", "127.0.0.1:0", "--config"])
@@ -51,34 +52,42 @@ impl Controller {
         for name in ["ALIBABA_CLOUD_SECURITY_TOKEN", "SPIDERPOOL_POD_NAMESPACE", "SPIDERPOOL_POD_NAME"] {
             command.env_remove(name);
         }
-        let process = spawn_tied(command, Signal::KILL).with_context(|| {
-            format!("cannot start {}; build it with `cargo build -p controller`", program.display())
-        })?;
+        let process = spawn_tied(command, Signal::KILL)
+            .map_err(|source| Error::Start { program: program.display().to_string(), source })?;
         Ok(Self { process, log })
     }
 
     /// Where its log is.
-    pub(crate) fn log(&self) -> &Path {
+    #[must_use]
+    pub fn log(&self) -> &Path {
         &self.log
     }
 
     /// The end of its log, for a failure.
-    pub(crate) fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        tail(&std::fs::read_to_string(&self.log).unwrap_or_default(), TAIL)
     }
 
     /// Fails when it has ended.
-    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
-        match self.process.try_wait().context("cannot ask for the controller's state")? {
-            Some(status) => bail!("the controller ended by itself ({status})"),
-            None => Ok(()),
+    ///
+    /// # Errors
+    /// [`Error::Ended`], with the end of its log.
+    pub fn check(&mut self) -> Result<(), Error> {
+        match self.process.try_wait() {
+            Ok(Some(status)) => {
+                let (log, tail) = (self.log.clone(), self.log_tail());
+                Err(Error::Ended { component: COMPONENT, status, log, tail })
+            }
+            _ => Ok(()),
         }
     }
 
     /// Waits until it says where it serves health and metrics, and returns that address.
-    pub(crate) async fn address(&mut self) -> anyhow::Result<String> {
+    ///
+    /// # Errors
+    /// When it ends, or does not say so within half a minute.
+    pub fn address(&mut self) -> Result<String, Error> {
         let begun = Instant::now();
         loop {
             let text = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -91,9 +100,11 @@ impl Controller {
             }
             self.check()?;
             if begun.elapsed() > LISTEN_PATIENCE {
-                bail!("the controller does not listen after {} s", LISTEN_PATIENCE.as_secs());
+                let (log, tail) = (self.log.clone(), self.log_tail());
+                let (seconds, answer) = (LISTEN_PATIENCE.as_secs(), "it does not listen".to_owned());
+                return Err(Error::NotReady { component: COMPONENT, seconds, answer, log, tail });
             }
-            sleep(POLL).await;
+            thread::sleep(POLL);
         }
     }
 }
@@ -107,7 +118,7 @@ impl Drop for Controller {
             && kill_process(pid, Signal::TERM).is_ok()
         {
             while begun.elapsed() < END_PATIENCE && matches!(self.process.try_wait(), Ok(None)) {
-                std::thread::sleep(POLL);
+                thread::sleep(POLL);
             }
         }
         if self.process.kill().is_ok() {

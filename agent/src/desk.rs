@@ -7,6 +7,7 @@
 //! is read again and the same is applied to what is there now. A write without an answer may have been made: the pool is
 //! read before anything else, and to apply a request twice is to apply it once.
 
+mod batch;
 mod job;
 mod page;
 mod store;
@@ -18,14 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
-use model::ledger::{Grant, Ledger, Refusal, Release, Standing};
+use model::ledger::{Ledger, Release};
 use model::{AddressSet, Holder, Moment};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use job::Stake;
+use batch::{Outcome, Verdict};
 pub use job::{DeskError, Filter, Held, Record, TakeError, Taken};
 pub(crate) use job::{Freeing, Job, Taking};
 use page::Page;
@@ -97,23 +98,6 @@ enum Known {
     Once,
     /// Read for this very batch.
     Now,
-}
-
-/// What became of the claims and releases of a batch, in their order.
-#[derive(Default)]
-struct Outcome {
-    takes: Vec<Verdict>,
-    frees: Vec<Vec<IpAddr>>,
-}
-
-/// What became of one claim.
-enum Verdict {
-    Granted(Grant),
-    Refused(TakeError),
-    /// Only resting addresses are left: until then.
-    Parked(Instant),
-    /// It is parked and not due.
-    Waits,
 }
 
 /// How a round of work ended.
@@ -380,44 +364,6 @@ impl Desk {
         }
     }
 
-    /// Applies all that is asked to the ledger.
-    fn apply(&mut self) -> Outcome {
-        let (instant, now) = (Instant::now(), self.now());
-        // Releases first: they make room.
-        let free = |free: &Freeing| {
-            self.ledger.free(&free.release, now).into_iter().map(|(address, _)| address).collect()
-        };
-        let frees = self.frees.iter().map(free).collect();
-        let mut takes = Vec::with_capacity(self.takes.len());
-        let Some(page) = &self.page else { return Outcome { takes, frees } };
-        let open = page.open(&self.context.pool);
-        for take in &mut self.takes {
-            if page.is_bound() {
-                take.claim.holder.node.clear();
-            }
-            let verdict = match (&open, take.parked) {
-                (Err(error), _) => Verdict::Refused(error.clone()),
-                (Ok(()), Some(until)) if until > instant && self.known == Known::Once => Verdict::Waits,
-                (Ok(()), _) => match self.ledger.take(&take.claim, now) {
-                    Ok(grant) => Verdict::Granted(grant),
-                    Err(refusal) => {
-                        let due = match refusal {
-                            Refusal::Exhausted { resting_until: Some(until), .. } => {
-                                Some(self.context.epoch + until.0)
-                            }
-                            _ => None,
-                        };
-                        let pool = self.context.pool.clone();
-                        let refused = Verdict::Refused(TakeError::Exhausted { pool, refusal });
-                        due.filter(|due| *due < take.deadline).map_or(refused, Verdict::Parked)
-                    }
-                },
-            };
-            takes.push(verdict);
-        }
-        Outcome { takes, frees }
-    }
-
     /// Writes what the ledger holds. False: it is not known to be written, and to be done again.
     async fn write(&mut self, outcome: &Outcome) -> bool {
         let Some(page) = &mut self.page else { return false };
@@ -444,80 +390,6 @@ impl Desk {
             }
         }
         false
-    }
-
-    /// Notes what an unanswered write may have done.
-    fn remember(&mut self, outcome: &Outcome) {
-        for (take, verdict) in self.takes.iter_mut().zip(&outcome.takes) {
-            if let Verdict::Granted(Grant { address, standing: Standing::New }) = verdict {
-                take.perhaps = Some(*address);
-            }
-        }
-        for (free, freed) in self.frees.iter_mut().zip(&outcome.frees) {
-            free.perhaps.extend(freed);
-        }
-    }
-
-    /// Tells everybody what became of their requests: it is durable now.
-    fn answer(&mut self, outcome: Outcome) {
-        for (mut free, freed) in self.frees.drain(..).zip(outcome.frees) {
-            for address in &freed {
-                self.stakes.remove(address);
-            }
-            let mut all = std::mem::take(&mut free.perhaps);
-            all.retain(|address| !freed.contains(address));
-            all.extend(freed);
-            free.answer(Ok(all));
-        }
-        let mut takes = std::mem::take(&mut self.takes).into_iter();
-        for (mut take, verdict) in takes.by_ref().zip(outcome.takes) {
-            match verdict {
-                Verdict::Parked(until) => {
-                    take.parked = Some(until);
-                    self.takes.push(take);
-                }
-                Verdict::Waits => self.takes.push(take),
-                Verdict::Refused(error) => take.answer(Err(error)),
-                Verdict::Granted(grant) => {
-                    let held = self.hold(&take, grant);
-                    // If nobody is there to receive it, it is dropped and so given back.
-                    take.answer(held);
-                }
-            }
-        }
-    }
-
-    /// Makes the answer to a claim, and notes who has to give up an address before it is freed.
-    fn hold(&mut self, take: &Taking, grant: Grant) -> Result<Held, TakeError> {
-        let Grant { address, standing } = grant;
-        let pool = self.pool();
-        let Some(page) = &self.page else { return Err(DeskError::Gone { pool }.into()) };
-        let subnet = page.subnet().map_err(|why| page::unreadable(&pool, why))?;
-        let uid = &take.claim.holder.uid;
-        let shared = self.stakes.get_mut(&address).filter(|stakes| stakes.uid == *uid);
-        let birth = match shared {
-            Some(stakes) => {
-                stakes.count += 1;
-                Some(stakes.birth)
-            }
-            None if standing == Standing::New || take.perhaps == Some(address) => {
-                self.births += 1;
-                let stakes = Stakes { birth: self.births, uid: uid.clone(), count: 1 };
-                self.stakes.insert(address, stakes);
-                Some(self.births)
-            }
-            None => None,
-        };
-        let taken = Taken {
-            address,
-            subnet,
-            gateway: page.gateway,
-            routes: page.routes.clone(),
-            pool,
-            annotations: page.annotations.clone(),
-        };
-        let stake = birth.zip(self.desk.upgrade()).map(|(birth, desk)| Stake { address, birth, desk });
-        Ok(Held::new(taken, stake))
     }
 
     /// After a request that failed otherwise than by a conflict.

@@ -47,7 +47,7 @@ pub enum Standing {
 }
 
 /// The address that a claim got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// The address.
     pub address: IpAddr,
@@ -79,7 +79,7 @@ pub enum Refusal {
 }
 
 /// Which records to free. A record that is not there is none to free, and no error.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Release {
     /// The record of one NIC of a pod, unless another sandbox than this one has it meanwhile.
     Nic {

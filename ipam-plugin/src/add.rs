@@ -69,7 +69,7 @@ pub(crate) fn add(attachment: &Attachment, config: Config, log: &Log) -> Result<
     })?;
     let success = result(&reply, &request.if_name)?;
     let refusal = match neighbours::ask(
-        &netns,
+        netns,
         &request.if_name,
         &questions(&reply, &success, &request.if_name),
     ) {

@@ -1,4 +1,7 @@
 //! What the interface's neighbours say to the addresses that it is about to get.
+//!
+//! The whole process moves into the sandbox's namespace. It has one thread, and all that it does afterwards is the same in
+//! every network namespace: files, stdout, and the agent's socket, which is a path.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,40 +36,36 @@ pub(crate) enum Finding {
 }
 
 /// Asks what is to be asked, and tells the neighbours where the addresses are now.
-pub(crate) fn ask(netns: &Netns, interface: &str, questions: &Questions) -> Result<Finding, Error> {
-    netns.run(|| {
-        let Some(link) = Link::find(interface)? else { return Ok(Finding::NoInterface) };
-        let Questions { addresses, exclusive, gateways } = questions;
-        if exclusive.is_empty() && gateways.is_empty() {
-            // The kernel announces what an interface has when it comes up (arp_notify), unless it is up already.
-            if link.is_up() {
-                netlink::announce(&link, addresses)?;
-            }
-            return Ok(Finding::Fine);
+pub(crate) fn ask(netns: Netns, interface: &str, questions: &Questions) -> Result<Finding, Error> {
+    netns.enter()?;
+    let Some(link) = Link::find(interface)? else { return Ok(Finding::NoInterface) };
+    let Questions { addresses, exclusive, gateways } = questions;
+    if exclusive.is_empty() && gateways.is_empty() {
+        // The kernel announces what an interface has when it comes up (arp_notify), unless it is up already.
+        if link.is_up() {
+            netlink::announce(&link, addresses)?;
         }
-        link.bring_up(CARRIER_PATIENCE)?;
-        if let Some(conflict) = netlink::conflict(&link, exclusive, Patience::default())? {
-            return Ok(Finding::Conflict(conflict));
-        }
-        if let Some(gateway) = netlink::silent_gateways(&link, gateways, Patience::default())?.first() {
-            return Ok(Finding::SilentGateway(*gateway));
-        }
-        netlink::announce(&link, addresses)?;
-        Ok(Finding::Fine)
-    })?
+        return Ok(Finding::Fine);
+    }
+    link.bring_up(CARRIER_PATIENCE)?;
+    if let Some(conflict) = netlink::conflict(&link, exclusive, Patience::default())? {
+        return Ok(Finding::Conflict(conflict));
+    }
+    if let Some(gateway) = netlink::silent_gateways(&link, gateways, Patience::default())?.first() {
+        return Ok(Finding::SilentGateway(*gateway));
+    }
+    netlink::announce(&link, addresses)?;
+    Ok(Finding::Fine)
 }
 
 /// Which of these addresses the interface lacks; nothing when there is no such interface.
 pub(crate) fn missing(
-    netns: &Netns,
+    netns: Netns,
     interface: &str,
     wanted: &[IpAddr],
 ) -> Result<Option<Vec<IpAddr>>, Error> {
-    netns.run(|| {
-        let Some(link) = Link::find(interface)? else { return Ok(None) };
-        let has = link.addresses()?;
-        Ok(Some(
-            wanted.iter().copied().filter(|address| !has.iter().any(|(held, _)| held == address)).collect(),
-        ))
-    })?
+    netns.enter()?;
+    let Some(link) = Link::find(interface)? else { return Ok(None) };
+    let has = link.addresses()?;
+    Ok(Some(wanted.iter().copied().filter(|address| !has.iter().any(|(held, _)| held == address)).collect()))
 }

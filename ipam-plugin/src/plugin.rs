@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use cni::{Attachment, Code, Error, Network, Plugin, Success};
 use netlink::Netns;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use wire::{CheckRequest, DelRequest, GcRequest};
 
 use crate::add::add;
@@ -162,7 +162,7 @@ fn check(attachment: &Attachment, made: &Success, config: Config) -> Result<(), 
     let addresses: Vec<IpAddr> = own(made, interface).collect();
     let path = attachment.netns.as_deref().unwrap_or_else(|| "".as_ref());
     let missing = Netns::open(path)
-        .and_then(|netns| neighbours::missing(&netns, interface, &addresses))
+        .and_then(|netns| neighbours::missing(netns, interface, &addresses))
         .map_err(|error| changed(error.to_string()))?;
     match missing.as_deref() {
         None => Err(changed(format!("the sandbox has no interface {interface}"))),
@@ -197,11 +197,12 @@ fn log(config: &Config, verb: &str, attachment: &Attachment) -> Log {
         ("uid", pod.uid),
         ("network", attachment.network.name()),
     ];
-    Log::open(
-        config.level,
-        &config.rotation,
-        subject.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
-    )
+    let mut about = Map::new();
+    // Not collected, which would bring a sort into the binary.
+    for (key, value) in subject {
+        about.insert(key.to_owned(), value.into());
+    }
+    Log::open(config.level, &config.rotation, about)
 }
 
 fn failed(log: &Log, error: &Error) {

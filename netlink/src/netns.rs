@@ -24,13 +24,23 @@ impl Netns {
             .map_err(|source| Error::Netns { path, source })
     }
 
+    /// Moves the calling thread into it, for good.
+    ///
+    /// Only for a program of one thread that has nothing more to do where it was: what it started or opened before stays there,
+    /// and every thread that it starts later begins here. Saves a small program the 70 kB that glibc's threads cost.
+    pub fn enter(self) -> Result<(), Error> {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|errno| Error::Netns { path: self.path, source: errno.into() })
+    }
+
     /// Runs a closure in it, on a thread of its own that ends with the closure: no other code ever runs in a namespace that it
     /// does not expect.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         thread::scope(|scope| {
             let entered = scope.spawn(|| {
-                move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
-                    .map_err(|errno| Error::Netns { path: self.path.clone(), source: errno.into() })?;
+                let (file, path) = (self.file.try_clone(), self.path.clone());
+                let file = file.map_err(|source| Error::Netns { path: path.clone(), source })?;
+                Self { file, path }.enter()?;
                 Ok(work())
             });
             entered.join().unwrap_or_else(|payload| panic::resume_unwind(payload))

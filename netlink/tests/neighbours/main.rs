@@ -143,8 +143,7 @@ fn a_link_is_found_set_up_and_listed() {
     pair.pod.ip("link set pod down");
     pair.pod.ip("address add 10.9.0.5/24 dev pod");
     pair.pod.ip("address add fd00:9::5/64 dev pod nodad");
-    pair.pod
-        .netns()
+    netns(&pair.pod)
         .run(|| {
             let link = link(&pair.pod);
             assert!(!link.is_up() && link.has_neighbours());

@@ -110,7 +110,11 @@ pub async fn fixed_by_machine(client: &Client, name: &PodName) -> Result<Fixed, 
     for kind in ["VirtualMachineInstance", "VirtualMachine"] {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("kubevirt.io", "v1", kind));
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource);
-        let machine = api.get_metadata_opt(&name.name).await?;
+        let machine = match api.get_metadata_opt(&name.name).await {
+            // An API server that does not know the kind says no more than this code.
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            asked => asked?,
+        };
         if machine.is_some_and(|machine| machine.metadata.deletion_timestamp.is_none()) {
             return Ok(Fixed::Valid);
         }

@@ -1,10 +1,11 @@
 //! Every type's chain, and every way in which an object can be wrong.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
-fn config(spec: Value) -> SpiderMultusConfig {
+fn config(spec: &Value) -> SpiderMultusConfig {
     serde_json::from_value(json!({
         "apiVersion": "spiderpool.spidernet.io/v2beta1",
         "kind": "SpiderMultusConfig",
@@ -14,7 +15,7 @@ fn config(spec: Value) -> SpiderMultusConfig {
     .unwrap()
 }
 
-fn annotated(spec: Value, annotations: &[(&str, &str)]) -> SpiderMultusConfig {
+fn annotated(spec: &Value, annotations: &[(&str, &str)]) -> SpiderMultusConfig {
     let mut config = config(spec);
     let items = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     config.metadata.annotations = Some(items.collect());
@@ -23,18 +24,18 @@ fn annotated(spec: Value, annotations: &[(&str, &str)]) -> SpiderMultusConfig {
 
 /// The configuration of a spec, to be read by people.
 #[track_caller]
-fn list(spec: Value) -> Value {
+fn list(spec: &Value) -> Value {
     let definition = definition(&config(spec)).unwrap();
     serde_json::from_str(&definition.spec.config.unwrap()).unwrap()
 }
 
 #[track_caller]
-fn plugins(spec: Value) -> Vec<Value> {
+fn plugins(spec: &Value) -> Vec<Value> {
     list(spec)["plugins"].as_array().unwrap().clone()
 }
 
 #[track_caller]
-fn types(spec: Value) -> Vec<String> {
+fn types(spec: &Value) -> Vec<String> {
     plugins(spec).iter().map(|plugin| plugin["type"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -92,7 +93,7 @@ fn every_type() -> Vec<(&'static str, SpiderMultusConfig)> {
         ("custom", json!({"cniType": "custom", "customCNI": "{ \"cniVersion\": \"0.3.1\", \"type\": \"calico\" }"})),
         ("custom_without_a_configuration", json!({})),
     ]
-    .map(|(name, spec)| (name, config(spec)))
+    .map(|(name, spec)| (name, config(&spec)))
     .into()
 }
 
@@ -119,7 +120,7 @@ fn the_coordinator_gets_its_own_spelling_of_what_the_object_says() {
         "vethLinkAddress": "169.254.100.1", "vethMTU": 1400,
     });
     let spec = json!({"cniType": "ipvlan", "ipvlan": {"master": ["eth0"]}, "coordinator": coordinator});
-    insta::assert_yaml_snapshot!("coordinator", plugins(spec)[1]);
+    insta::assert_yaml_snapshot!("coordinator", plugins(&spec)[1]);
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn what_the_api_server_fills_in_does_not_overrule_the_clusters_rule_table_and_fi
     let filled = json!({"mode": "auto", "hostRuleTable": 500, "podRPFilter": 0, "tunePodRoutes": true, "txQueueLen": 0});
     let spec = json!({"cniType": "ipvlan", "ipvlan": {"master": ["eth0"]}, "coordinator": filled});
     let expected = json!({"type": "coordinator", "mode": "auto", "tunePodRoutes": true, "txQueueLen": 0});
-    assert_eq!(plugins(spec)[1], expected);
+    assert_eq!(plugins(&spec)[1], expected);
 }
 
 #[test]
@@ -137,13 +138,13 @@ fn user_plugins_stand_between_the_main_plugin_and_the_coordinator() {
         "macvlan": {"master": ["eth0"], "vlanID": 5},
         "chainCNIJsonData": ["{\"type\":\"tuning\",\"mtu\":9}", "{\"type\":\"sbr\"}"],
     });
-    assert_eq!(types(spec), ["ifacer", "macvlan", "tuning", "sbr", "coordinator"]);
+    assert_eq!(types(&spec), ["ifacer", "macvlan", "tuning", "sbr", "coordinator"]);
 }
 
 #[test]
 fn without_ipam_the_main_plugin_has_none() {
     let spec = json!({"cniType": "macvlan", "disableIPAM": true, "macvlan": {"master": ["eth0"], "ippools": {"ipv4": ["a"]}}});
-    assert_eq!(plugins(spec)[0], json!({"type": "macvlan", "mode": "bridge", "master": "eth0"}));
+    assert_eq!(plugins(&spec)[0], json!({"type": "macvlan", "mode": "bridge", "master": "eth0"}));
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn one_master_needs_no_bond_whatever_is_said_of_one() {
     let spec = json!({"cniType": "ipvlan", "enableCoordinator": false, "ipvlan": {
         "master": ["eth0"], "bond": {"name": "bond0", "mode": 1},
     }});
-    assert_eq!(types(spec), ["ipvlan"]);
+    assert_eq!(types(&spec), ["ipvlan"]);
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn the_annotations_name_the_definition_its_network_and_its_version() {
     let spec = json!({"cniType": "ipvlan", "ipvlan": {"master": ["eth0"]}});
     for version in ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
         let config = annotated(
-            spec.clone(),
+            &spec,
             &[
                 (labels::MULTUS_CR_NAME, "other"),
                 (labels::MULTUS_CNI_VERSION, version),
@@ -176,7 +177,7 @@ fn the_annotations_name_the_definition_its_network_and_its_version() {
 #[test]
 fn annotations_are_copied_but_for_those_that_speak_of_the_object_itself() {
     let config = annotated(
-        json!({}),
+        &json!({}),
         &[("team.example/owner", "web"), ("kubectl.kubernetes.io/last-applied-configuration", "{}")],
     );
     let definition = definition(&config).unwrap();
@@ -196,7 +197,8 @@ fn bad_annotations_are_named() {
         (labels::CNI_CONFIG_NAME, ""),
     ];
     for (key, value) in bad {
-        let config = annotated(json!({"cniType": "ipvlan", "ipvlan": {"master": ["eth0"]}}), &[(key, value)]);
+        let config =
+            annotated(&json!({"cniType": "ipvlan", "ipvlan": {"master": ["eth0"]}}), &[(key, value)]);
         let message = refused(&config);
         assert!(message.contains(key) && message.contains(&format!("{value:?}")), "{message}");
     }
@@ -241,7 +243,7 @@ fn what_is_wrong_in_a_spec_is_named_with_what_to_do() {
         ),
     ];
     for (spec, fragment) in cases {
-        let message = refused(&config(spec.clone()));
+        let message = refused(&config(&spec));
         assert!(message.contains(fragment), "{spec}: {message}");
     }
 }
@@ -260,24 +262,50 @@ fn the_same_json_in_another_order_is_the_same() {
 
 #[test]
 fn what_others_add_is_no_difference_and_what_is_no_longer_asked_for_is() {
-    let wanted = definition(&annotated(json!({}), &[("a", "1")])).unwrap();
+    let wanted = definition(&annotated(&json!({}), &[("a", "1")])).unwrap();
     let mut there = wanted.clone();
     there.annotations_mut().insert("k8s.ovn.org/network-id".into(), "7".into());
     there.labels_mut().insert("seen".into(), "yes".into());
     assert!(says(&there, &wanted));
 
-    let later = definition(&annotated(json!({}), &[("b", "1")])).unwrap();
+    let later = definition(&annotated(&json!({}), &[("b", "1")])).unwrap();
     assert_eq!(stale_annotations(&there, &later).collect::<Vec<_>>(), ["a"]);
-    let none = definition(&annotated(json!({}), &[])).unwrap();
+    let none = definition(&annotated(&json!({}), &[])).unwrap();
     assert_eq!(stale_annotations(&there, &none).collect::<Vec<_>>(), ["a", labels::COPIED]);
     assert!(!says(&there, &none));
 }
 
 #[test]
 fn an_empty_configuration_is_none() {
-    let wanted = definition(&config(json!({"customCNI": "  "}))).unwrap();
+    let wanted = definition(&config(&json!({"customCNI": "  "}))).unwrap();
     assert_eq!(wanted.spec.config, None);
     let mut there = wanted.clone();
     there.spec.config = Some(String::new());
     assert!(says(&there, &wanted));
+}
+
+proptest! {
+    #[test]
+    fn whatever_an_object_says_it_becomes_a_configuration_or_a_sentence(
+        kind in prop::sample::select(vec!["macvlan", "ipvlan", "vlan", "custom"]),
+        master in prop::collection::vec(any::<String>(), 0..3),
+        vlan in prop::option::of(any::<i32>()),
+        custom in prop::option::of("\\{.*|[\\[{\"}a:1,]*"),
+        chain in prop::collection::vec("\\{\"type\":\".?\"\\}|[\\[{\"}a:1,]*", 0..3),
+        annotation in prop::option::of(any::<String>()),
+    ) {
+        let mut spec = json!({"cniType": kind, "chainCNIJsonData": chain, "customCNI": custom});
+        spec[kind] = json!({"master": master, "vlanID": vlan, "bond": {"name": "bond0", "mode": 1}});
+        let keys = [labels::MULTUS_CR_NAME, labels::MULTUS_CNI_VERSION, labels::CNI_CONFIG_NAME];
+        let annotation = annotation.unwrap_or_else(|| "0.4.0".to_owned());
+        match definition(&annotated(&spec, &keys.map(|key| (key, annotation.as_str())))) {
+            Ok(definition) => {
+                prop_assert!(says(&definition, &definition));
+                if let Some(text) = definition.spec.config {
+                    prop_assert!(serde_json::from_str::<Value>(&text).unwrap().is_object());
+                }
+            }
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! How the program is called.
 
+mod records;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -7,8 +9,13 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use model::MultusName;
+
 use crate::console;
 use crate::failure::Failure;
+pub(crate) use records::{
+    Care, Consent, Effect, GcArguments, IpTask, ListArguments, ListFormat, ReleaseArguments, ShowArguments,
+};
 
 /// The name under which kubectl finds the program as a plugin.
 const PLUGIN: &str = "kubectl-spiderpool";
@@ -18,6 +25,9 @@ Examples:
   spiderpoolctl plan --config cloud.yaml                          what the controller would change in the cluster
   kubectl get nodes -o yaml | spiderpoolctl plan --config cloud.yaml --nodes -
   spiderpoolctl inventory --config cloud.yaml                     what the clouds show
+  spiderpoolctl why web-0 -n shop                                 why a pod has its addresses, or none
+  spiderpoolctl ip list --node worker                             who holds which address
+  spiderpoolctl gc --dry-run                                      which addresses are held for nobody
   source <(spiderpoolctl completion bash)
 
 Exit status: 0 done, 1 failed, 2 wrong usage, configuration or nodes file";
@@ -43,6 +53,17 @@ When a provider cannot be read, the others are printed, and the exit status is 1
 
 Exit status: 0 done, 1 a provider could not be read, 2 wrong usage or configuration";
 
+const WHY_EXAMPLES: &str = "\
+Examples:
+  spiderpoolctl why web-0 -n shop                                 which pools were considered, in which order, and why not
+  spiderpoolctl why web-0 --nic net1 --all                        one NIC, with the default pools of other nodes
+  spiderpoolctl why web-0 -o json
+
+It works out the choice anew from what the cluster says now, with the code that the agent runs; so it also tells of a pod
+that got no address.
+
+Exit status: 0 done, 1 the pod or the cluster could not be read, 2 wrong usage";
+
 const COMPLETION_EXAMPLES: &str = "\
 Examples:
   source <(spiderpoolctl completion bash)
@@ -53,7 +74,7 @@ Examples:
 /// which people stop waiting.
 const TIMEOUT: &str = "57s";
 
-/// Shows what the clouds hold, and what spiderpool-controller would make of it. Touches nothing.
+/// Shows what the clouds hold and what spiderpool-controller would make of it, and who holds which address.
 #[derive(Debug, Parser)]
 #[command(name = "spiderpoolctl", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -69,6 +90,13 @@ pub(crate) enum Task {
     Plan(PlanArguments),
     /// Prints what the providers see: NICs, addresses and subnets
     Inventory(InventoryArguments),
+    /// Explains which pools serve a pod, in which order, and why the others do not
+    Why(WhyArguments),
+    /// Lists, shows and releases addresses that pods hold
+    #[command(subcommand)]
+    Ip(IpTask),
+    /// Frees the addresses that are held for nobody
+    Gc(GcArguments),
     /// Prints the completion script of a shell
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completion {
@@ -102,6 +130,34 @@ pub(crate) struct InventoryArguments {
     /// How it is printed
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = WHY_EXAMPLES)]
+pub(crate) struct WhyArguments {
+    /// The pod
+    pub(crate) pod: String,
+    /// The pod's namespace
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Only this NIC of the pod. Default: eth0 and those of its networks annotation
+    #[arg(long, value_name = "NIC")]
+    pub(crate) nic: Option<String>,
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) extent: Extent,
+    /// Spiderpool's own namespace: its settings (config map spiderpool-conf) are read there, and a network without a
+    /// namespace is in it
+    #[arg(long = "spiderpool-namespace", value_name = "NAMESPACE", default_value = "kube-system")]
+    pub(crate) home: String,
+    /// The network behind eth0 of pods that name none. Default: what the settings say
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) cluster_network: Option<MultusName>,
+    /// How long to wait for the cluster, all in all
+    #[arg(long, value_name = "TIME", default_value = TIMEOUT)]
+    pub(crate) timeout: Timeout,
 }
 
 /// What both commands read, and how patiently.
@@ -181,13 +237,15 @@ macro_rules! flag {
     };
 }
 
+use flag;
+
 flag!(
     Extent,
     "all",
     Changes,
     All,
     clap::Arg::new("all").long("all").help(
-        "Print the objects that the cluster already has as they should be, too (tables always show them)"
+        "Print also what is left out for brevity: objects that the cluster has as they should be (plan; tables always show them), default pools of other nodes (why)"
     )
 );
 
@@ -228,6 +286,13 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
                 .after_help(examples(EXAMPLES))
                 .mut_subcommand("plan", |plan| plan.after_help(examples(PLAN_EXAMPLES)))
                 .mut_subcommand("inventory", |it| it.after_help(examples(INVENTORY_EXAMPLES)))
+                .mut_subcommand("why", |it| it.after_help(examples(WHY_EXAMPLES)))
+                .mut_subcommand("gc", |it| it.after_help(examples(records::GC)))
+                .mut_subcommand("ip", |ip| {
+                    records::EXAMPLES.into_iter().fold(ip, |ip, (name, text)| {
+                        ip.mut_subcommand(name, |it| it.after_help(examples(text)))
+                    })
+                })
         }
         _ => command,
     }

@@ -76,7 +76,7 @@ impl Cluster {
 }
 
 /// Lists a kind, page by page; `None` when the API server does not know it.
-async fn all<K>(client: &Client, what: &str) -> Result<Option<Vec<K>>, Failure>
+pub(crate) async fn all<K>(client: &Client, what: &str) -> Result<Option<Vec<K>>, Failure>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
     K::DynamicType: Default,

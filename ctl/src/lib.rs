@@ -1,17 +1,21 @@
-//! The command line: what the clouds show (`inventory`) and what the controller would make of it (`plan`). Never writes,
-//! neither to a cloud nor to a cluster.
+//! The command line: what the clouds show (`inventory`), what the controller would make of it (`plan`), why a pod has its
+//! addresses (`why`), who holds which (`ip`) and what is held for nobody (`gc`). Only `ip release` and `gc` write.
 
 mod arguments;
 mod cluster;
 mod console;
 mod document;
 mod failure;
+mod gc;
 mod inventory;
+mod ip;
 mod nodes;
 mod plan;
 mod readings;
+mod records;
 mod session;
 mod table;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,6 +45,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match task {
         Task::Plan(arguments) => session::block_on(plan::run(arguments)),
         Task::Inventory(arguments) => session::block_on(inventory::run(arguments)),
+        Task::Why(arguments) => session::block_on(why::run(arguments)),
+        Task::Ip(task) => session::block_on(ip::run(task)),
+        Task::Gc(arguments) => session::block_on(gc::run(arguments)),
         Task::Completion { shell } => arguments::completion(shell, &mut command),
     };
     match outcome {

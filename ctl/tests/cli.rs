@@ -18,3 +18,5 @@ mod inventory;
 mod plan;
 #[path = "cli/usage.rs"]
 mod usage;
+#[path = "cli/why.rs"]
+mod why;

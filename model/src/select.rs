@@ -347,7 +347,7 @@ fn default(request: &Request<'_>, family: Family, pools: &[impl Borrow<Candidate
 
 fn none_serves(request: &Request<'_>, family: Family, selection: Selection) -> SelectError {
     SelectError::NoneServes {
-        pod: request.pod.name.clone(),
+        pod: Box::new(request.pod.name.clone()),
         nic: request.nic.to_owned(),
         node: request.node.to_owned(),
         family,
@@ -362,7 +362,7 @@ fn nothing(request: &Request<'_>, names: Option<&PoolNames>, selection: Selectio
     let off = |family: Family| !request.families.contains(&family);
     let Some(names) = names else {
         let node = request.node.to_owned();
-        return SelectError::NoDefault { pod, nic, node, refused: selection.refused };
+        return SelectError::NoDefault { pod: Box::new(pod), nic, node, refused: selection.refused };
     };
     let (family, key) =
         if off(Family::V4) && !names.v4.is_empty() { ("IPv4", "enableIPv4") } else { ("IPv6", "enableIPv6") };

@@ -302,7 +302,7 @@ pub enum SelectError {
     )]
     NoDefault {
         /// The pod.
-        pod: PodName,
+        pod: Box<PodName>,
         /// The NIC.
         nic: String,
         /// The pod's node.
@@ -317,7 +317,7 @@ pub enum SelectError {
     )]
     NoneServes {
         /// The pod.
-        pod: PodName,
+        pod: Box<PodName>,
         /// The NIC.
         nic: String,
         /// The pod's node.
@@ -332,6 +332,17 @@ pub enum SelectError {
 }
 
 impl SelectError {
+    /// Returns what decided which pools were looked at, when it came to looking at pools.
+    #[must_use]
+    pub fn rule(&self) -> Option<Rule> {
+        match self {
+            Self::NoDefault { .. } => Some(Rule::Default),
+            Self::NoneServes { rule, .. } | Self::FamilyOff { rule, .. } => Some(*rule),
+            Self::NotListed { .. } | Self::NoPlace { .. } => Some(Rule::IpPools),
+            Self::Annotation { .. } | Self::Subnet { .. } => None,
+        }
+    }
+
     /// Returns the pools that were looked at, and why each does not serve.
     #[must_use]
     pub fn refused(&self) -> &[Refused] {

@@ -18,6 +18,7 @@ use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use judge::Owned;
 pub use scope::Scope;
 
 use crate::events::{Events, Severity};
@@ -77,8 +78,9 @@ impl Definitions {
                 && self.scope.holds(&config.namespace().unwrap_or_default())
         });
         let look: &World = world;
+        let owned = Owned::of(look);
         let outcomes =
-            some_at_once(due.map(async |config| one(config, look, writer, events, now).await)).await;
+            some_at_once(due.map(async |config| one(config, look, &owned, writer, events, now).await)).await;
         let mut reasons = BTreeMap::<&'static str, i64>::new();
         let (mut failures, mut look_again, mut interrupted) = (0, false, false);
         for outcome in outcomes {
@@ -104,6 +106,7 @@ impl Definitions {
 async fn one(
     config: &SpiderMultusConfig,
     world: &World,
+    owned: &Owned<'_>,
     writer: &Writer,
     events: &Events,
     now: Timestamp,
@@ -126,7 +129,7 @@ async fn one(
     }
     let mut failure = failure;
     if verdict.status == model::Truth::True {
-        for former in judge::former(config, world) {
+        for former in owned.former(config) {
             match write::delete(former, writer).await {
                 Ok(()) => {
                     let key = write::key(former);
@@ -140,13 +143,12 @@ async fn one(
     if let Some(failure) = &failure {
         warn!(multus = name, "definition not written: {failure}");
     }
-    let owned =
-        definition.as_ref().map(write::key).or_else(|| judge::owned(config, world).next().map(write::key));
+    let key = definition.as_ref().or_else(|| owned.by(config).next()).map(write::key);
     let (reason, look_again) = (verdict.reason, judge::nobody_tells(&verdict));
     // What could not be tried is no news of the object.
     let untold = matches!(failure, Some(Failure::NotLeader | Failure::Unreachable(_) | Failure::Conflict));
     if !untold {
-        match status::write(config, &verdict, owned, now, writer, events).await {
+        match status::write(config, &verdict, key, now, writer, events).await {
             Ok(None) => {}
             Ok(Some(object)) => seen.push(Seen::Multus(Delta::Here(name, *object))),
             Err(error) => {

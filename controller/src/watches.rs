@@ -90,7 +90,7 @@ pub(crate) async fn follow_definitions(client: Client, told: UnboundedSender<See
                 }
                 Err(error) if is_unknown(&error) => break,
                 Err(error) => {
-                    warn!(kind = "NetworkAttachmentDefinition", "watch interrupted, going on: {error}")
+                    warn!(kind = "NetworkAttachmentDefinition", "watch interrupted, going on: {error}");
                 }
             }
         }
@@ -108,13 +108,14 @@ pub(crate) async fn follow_definitions(client: Client, told: UnboundedSender<See
 /// Whether the API server says that it has no such kind.
 fn is_unknown(error: &watcher::Error) -> bool {
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
-    match error {
-        InitialListFailed(kube::Error::Api(status))
-        | WatchStartFailed(kube::Error::Api(status))
-        | WatchFailed(kube::Error::Api(status)) => status.code == 404,
-        WatchError(status) => status.code == 404,
-        _ => false,
-    }
+    let (InitialListFailed(kube::Error::Api(status))
+    | WatchStartFailed(kube::Error::Api(status))
+    | WatchFailed(kube::Error::Api(status))
+    | WatchError(status)) = error
+    else {
+        return false;
+    };
+    status.code == 404
 }
 
 /// An object without the record of who wrote which of its fields, which is often the larger half of it.

@@ -1,5 +1,7 @@
 //! What is to be done about one definition: decided from what is there, without any request.
 
+use std::collections::BTreeMap;
+
 use api::{NetworkAttachmentDefinition, SpiderMultusConfig, attachment, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
@@ -63,26 +65,35 @@ pub(super) fn judge(
     if attachment::says(there, wanted) { Judgement::Well } else { Judgement::Repair }
 }
 
-/// Returns the definitions of an object that have another name than it asks for now.
-pub(super) fn former<'a>(
-    config: &'a SpiderMultusConfig,
-    world: &'a World,
-) -> impl Iterator<Item = &'a NetworkAttachmentDefinition> {
-    let name = attachment::definition_name(config).ok();
-    owned(config, world).filter(move |there| {
-        name.as_ref().is_some_and(|name| *name != there.name_any())
-            && there.metadata.deletion_timestamp.is_none()
-    })
-}
+/// The definitions that carry our label, by the UID of the object that controls them.
+pub(super) struct Owned<'a>(BTreeMap<&'a str, Vec<&'a NetworkAttachmentDefinition>>);
 
-/// Returns the definitions that an object owns.
-pub(super) fn owned<'a>(
-    config: &'a SpiderMultusConfig,
-    world: &'a World,
-) -> impl Iterator<Item = &'a NetworkAttachmentDefinition> {
-    let namespace = config.namespace();
-    let there = world.definitions().filter(move |there| there.namespace() == namespace);
-    there.filter(|there| matches!(belongs(config, there), Belongs::Us))
+impl<'a> Owned<'a> {
+    pub(super) fn of(world: &'a World) -> Self {
+        let mut owned = BTreeMap::<_, Vec<_>>::new();
+        for there in world.definitions() {
+            if let Some(owner) = controller(there) {
+                owned.entry(owner.uid.as_str()).or_default().push(there);
+            }
+        }
+        Self(owned)
+    }
+
+    /// Returns those of an object.
+    pub(super) fn by(
+        &self,
+        config: &SpiderMultusConfig,
+    ) -> impl Iterator<Item = &'a NetworkAttachmentDefinition> {
+        let of = config.metadata.uid.as_deref().and_then(|uid| self.0.get(uid));
+        of.into_iter().flatten().copied()
+    }
+
+    /// Returns those of an object that have another name than it asks for now.
+    pub(super) fn former(&self, config: &SpiderMultusConfig) -> Vec<&'a NetworkAttachmentDefinition> {
+        let Ok(name) = attachment::definition_name(config) else { return Vec::new() };
+        let live = self.by(config).filter(|there| there.metadata.deletion_timestamp.is_none());
+        live.filter(|there| there.metadata.name.as_ref() != Some(&name)).collect()
+    }
 }
 
 /// Whether what stands in the way may go without any watch telling us.
@@ -102,12 +113,15 @@ enum Belongs<'a> {
 }
 
 fn belongs<'a>(config: &SpiderMultusConfig, there: &'a NetworkAttachmentDefinition) -> Belongs<'a> {
-    let controller = there.owner_references().iter().find(|owner| owner.controller == Some(true));
-    match controller {
+    match controller(there) {
         None => Belongs::Nobody,
         Some(owner) if config.uid().is_some_and(|uid| uid == owner.uid) => Belongs::Us,
         Some(owner) => Belongs::Other(owner),
     }
+}
+
+fn controller(there: &NetworkAttachmentDefinition) -> Option<&OwnerReference> {
+    there.owner_references().iter().find(|owner| owner.controller == Some(true))
 }
 
 /// Whether an owner is an object that was there before, under the name of this one or another: the garbage collector

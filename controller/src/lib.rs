@@ -9,6 +9,7 @@ mod definitions;
 mod events;
 pub mod lease;
 pub mod metrics;
+mod reclaim;
 pub mod reload;
 mod run;
 pub mod server;

@@ -23,6 +23,7 @@ use crate::definitions::{Definitions, Scope};
 use crate::events::{Events, Severity};
 use crate::lease::{self, Elector, Leadership, Role, Timing};
 use crate::metrics::Metrics;
+use crate::reclaim::{self, Reclaim};
 use crate::reload::{self, Follower};
 use crate::server::{Health, Server};
 use crate::term::{Next, Term};
@@ -64,6 +65,7 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let provider_metrics = ProviderMetrics::register(&mut registry);
+    let reclaim = Reclaim::new(reclaim::Metrics::new(&mut registry));
     let (follower, config) = Follower::open(&config, metrics.clone()).await?;
     // Opened once before anything starts: what cannot be opened is an error of the start, not of the first term.
     config.open()?;
@@ -102,7 +104,7 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
     };
     let main = Main { client, metrics, provider_metrics, health, events, on, started: Instant::now() };
     let definitions = Definitions::new(attachments);
-    main.run(definitions, seen, configs_changed, roles_changed, shutdown).await;
+    main.run(definitions, reclaim, seen, configs_changed, roles_changed, shutdown).await;
 
     // Nothing writes any more: now another may lead.
     lease.cancel();
@@ -133,6 +135,7 @@ impl Main {
     async fn run(
         self,
         mut definitions: Definitions,
+        mut reclaim: Reclaim,
         mut seen: tokio::sync::mpsc::UnboundedReceiver<crate::world::Seen>,
         mut configs: watch::Receiver<Arc<Config>>,
         mut roles: watch::Receiver<Role>,
@@ -164,6 +167,7 @@ impl Main {
                     term = self.begin(&role, &configs.borrow().clone(), std::mem::take(&mut memory));
                     due = Some(Instant::now());
                     definitions.ask(Instant::now());
+                    reclaim.reset();
                 }
                 Ok(()) = configs.changed() => {
                     let config = configs.borrow_and_update().clone();
@@ -195,6 +199,11 @@ impl Main {
                     if let Some(leadership) = leadership {
                         let writer = self.writer(leadership, &shutdown);
                         definitions.pass(&mut world, &writer, &self.events, &self.metrics).await;
+                    }
+                }
+                () = reclaim.due(), if leadership.is_some() && world.is_complete() => {
+                    if let Some(leadership) = leadership {
+                        reclaim.begin(&world, self.writer(leadership, &shutdown), &self.events);
                     }
                 }
                 () = sleep_until(pass_at.unwrap_or(self.started)), if pass_at.is_some() => {

@@ -27,7 +27,11 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>) -> JoinSet<()
         told.clone(),
         "Node",
         |node: &v1::Node| {
-            let facts = NodeFacts { node: view::node(node), labels: node.labels().clone() };
+            let facts = NodeFacts {
+                node: view::node(node),
+                labels: node.labels().clone(),
+                sight: api::reclaim::node(node),
+            };
             (node.name_any(), facts)
         },
         Seen::Node,

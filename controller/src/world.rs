@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::view::PoolView;
 use api::{NetworkAttachmentDefinition, SpiderMultusConfig, SpiderNode};
 use config::NodeSelector;
+use model::reclaim::NodeSight;
 use model::{Match, Node, Pool};
 
 /// One thing that a watch told of objects of kind `T`, keyed by `name` or `namespace/name`.
@@ -46,6 +47,8 @@ pub(crate) struct NodeFacts {
     pub(crate) node: Node,
     /// `metadata.labels`.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Whether its kubelet reports: of no matter to the plan.
+    pub(crate) sight: NodeSight,
 }
 
 /// Objects of one kind.
@@ -204,6 +207,18 @@ impl World {
         self.nodes.items.get(node).is_some_and(|facts| selector.matches(&facts.labels))
     }
 
+    /// Returns what the watch last said of a node.
+    #[must_use]
+    pub(crate) fn node_sight(&self, node: &str) -> NodeSight {
+        self.nodes.items.get(node).map_or(NodeSight::Absent, |facts| facts.sight)
+    }
+
+    /// Returns the nodes that are there, and whether they report.
+    #[must_use]
+    pub(crate) fn node_sights(&self) -> BTreeMap<String, NodeSight> {
+        self.nodes.items.iter().map(|(name, facts)| (name.clone(), facts.sight)).collect()
+    }
+
     /// Returns all pools by name.
     #[must_use]
     pub(crate) fn pools(&self) -> &BTreeMap<String, Pool> {
@@ -268,7 +283,7 @@ mod tests {
     fn node(name: &str, labels: &[(&str, &str)]) -> Delta<NodeFacts> {
         let node = Node { name: name.into(), uid: "u".into(), provider_id: None, addresses: Vec::new() };
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Delta::Here(name.into(), NodeFacts { node, labels })
+        Delta::Here(name.into(), NodeFacts { node, labels, sight: NodeSight::Ready })
     }
 
     fn names(world: &World) -> Vec<String> {

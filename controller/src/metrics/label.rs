@@ -74,6 +74,8 @@ label! {
         Multus = "SpiderMultusConfig",
         /// `NetworkAttachmentDefinition`.
         Definition = "NetworkAttachmentDefinition",
+        /// `SpiderEndpoint`.
+        Endpoint = "SpiderEndpoint",
         /// `Event`.
         Event = "Event",
     }

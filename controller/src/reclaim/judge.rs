@@ -89,8 +89,9 @@ impl Case<'_> {
         if facts.fixed == Fixed::Valid
             && let Sight::Present(there) = &pod
         {
-            let endpoint = endpoint(client, name).await?;
-            facts.endpoint = endpoint.map_or(Endpoint::Silent, |it| read::endpoint(&it, there, self.address));
+            let status = endpoint(client, name).await?.and_then(|endpoint| endpoint.status);
+            facts.endpoint =
+                status.map_or(Endpoint::Silent, |status| read::endpoint(&status, there, self.address));
         }
         if let Verdict::Keep(why) = verdict(&facts) {
             return Ok(Outcome::Keep(why));

@@ -5,5 +5,6 @@
 mod definitions;
 mod ill;
 mod lead;
+mod reclaim;
 mod stage;
 mod well;

@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+use crate::reclaim;
 use crate::stage::{RESYNC, Stage, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +161,9 @@ async fn an_address_that_a_pod_holds_is_never_removed() {
     let _controller = stage.play().await;
     stage.synced(&["a", "b"]).await;
     let (held, pool) = (stage.v4(0, 12), stage.pool("a", 0, "v4").await.unwrap().name_any());
-    stage.allocate(&pool, &[held]).await;
+    let name = format!("{}-holder", stage.name);
+    let uid = reclaim::pod(&stage, &name, &stage.node_name("a")).await;
+    reclaim::hold(&stage, &pool, &[(held, reclaim::record(&name, &uid, ""))]).await;
     stage.sim.edit(|cloud| cloud.unassign(&stage.nic_id("a", 0), &[held])).unwrap();
     stage.listings(4).await;
     let range = format!("{}-{}", stage.v4(0, 11), stage.v4(0, 15));

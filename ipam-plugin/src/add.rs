@@ -68,19 +68,14 @@ pub(crate) fn add(attachment: &Attachment, config: Config, log: &Log) -> Result<
         Error::new(UNREACHABLE, format!("cannot read the answer of spiderpool-agent: {error}: do the plugin and the agent have the same version?"))
     })?;
     let success = result(&reply, &request.if_name)?;
-    let refusal = match neighbours::ask(
-        netns,
-        &request.if_name,
-        &questions(&reply, &success, &request.if_name),
-    ) {
+    let questions = questions(&reply, &success, &request.if_name);
+    if questions.is_empty() {
+        return Ok(success);
+    }
+    let refusal = match neighbours::ask(netns, &request.if_name, &questions) {
         Ok(Finding::Fine) => return Ok(success),
         Ok(Finding::NoInterface) => {
             log.write(Level::Debug, "asked no neighbours: the interface is not there yet", &[]);
-            return Ok(success);
-        }
-        Err(error) if !wants_probes(&reply, &request.if_name) => {
-            // An announcement that is not made costs a neighbour a second; it must not cost the pod its start.
-            log.write(Level::Warn, "cannot announce the addresses", &[("error", error.to_string().into())]);
             return Ok(success);
         }
         Err(error) => Error::new(
@@ -165,13 +160,6 @@ fn unusable(what: &str, text: &str) -> Error {
             "spiderpool-agent gave the {what} {text:?}, which is malformed: do the plugin and the agent have the same version?"
         ),
     )
-}
-
-fn wants_probes(reply: &AddReply, if_name: &str) -> bool {
-    reply
-        .ips
-        .iter()
-        .any(|ip| ip.nic == if_name && (ip.enable_ip_conflict_detection || ip.enable_gateway_detection))
 }
 
 fn questions(reply: &AddReply, success: &Success, if_name: &str) -> Questions {

@@ -22,6 +22,12 @@ pub(crate) struct Questions {
     pub(crate) gateways: Vec<(IpAddr, IpAddr)>,
 }
 
+impl Questions {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.exclusive.is_empty() && self.gateways.is_empty()
+    }
+}
+
 /// What came out.
 #[derive(Debug)]
 pub(crate) enum Finding {
@@ -35,18 +41,14 @@ pub(crate) enum Finding {
     SilentGateway(IpAddr),
 }
 
-/// Asks what is to be asked, and tells the neighbours where the addresses are now.
+/// Asks what is to be asked, and then tells the neighbours where the addresses are now: the kernel does that only for an
+/// interface that comes up with its addresses, and this one is up before it has them.
+///
+/// Not for nothing: closing a packet socket waits for every processor to pass a point of rest, 10 ms on a busy machine.
 pub(crate) fn ask(netns: Netns, interface: &str, questions: &Questions) -> Result<Finding, Error> {
     netns.enter()?;
     let Some(link) = Link::find(interface)? else { return Ok(Finding::NoInterface) };
     let Questions { addresses, exclusive, gateways } = questions;
-    if exclusive.is_empty() && gateways.is_empty() {
-        // The kernel announces what an interface has when it comes up (arp_notify), unless it is up already.
-        if link.is_up() {
-            netlink::announce(&link, addresses)?;
-        }
-        return Ok(Finding::Fine);
-    }
     link.bring_up(CARRIER_PATIENCE)?;
     if let Some(conflict) = netlink::conflict(&link, exclusive, Patience::default())? {
         return Ok(Finding::Conflict(conflict));

@@ -1,4 +1,4 @@
-//! As much of rtnetlink as three questions need. Written by hand: the packet crates would add a fifth to the plugin's size.
+//! As much of rtnetlink as three questions need. By hand, as the plugin's size has no room for more.
 
 use std::io;
 use std::os::fd::OwnedFd;

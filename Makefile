@@ -22,7 +22,7 @@ endef
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: needs-cargo ## Build the release binaries, under their product names in target/release
@@ -43,6 +43,17 @@ demo: needs-cargo ## Show the main job: a simulated VPC's NICs become pools on a
 	@$(CARGO) build --locked -p testbed $(PRODUCTS)
 	@$(BUILT)/testbed demo
 
+.PHONY: cluster
+cluster: ensure ## Bring up two real nodes with the product on them, and leave them up (as root; 10 s when all is built)
+	@echo "== building the controller, the agent and the plugin (unoptimized; minutes the first time, then a second)"
+	@$(CARGO) build --locked -p testbed -p controller -p agent -p ipam-plugin
+	@echo "== bringing up two nodes of two NICs each, IPv4 and IPv6, in a simulated VPC"
+	@$(BUILT)/testbed cluster --detach
+
+.PHONY: cluster-down
+cluster-down: needs-cargo ## Take down what `make cluster` brought up, without trace
+	@$(TESTBED) down --dir .testbed-cluster
+
 .PHONY: bench
 bench: ensure ## Measure what docs/performance.md states (minutes; let the machine be idle)
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
@@ -52,7 +63,7 @@ bench: ensure ## Measure what docs/performance.md states (minutes; let the machi
 	printf '\n== all of it, at a load of %s\n' "$$(cut -d ' ' -f 1-3 /proc/loadavg)"; grep -E '^(==|[|]) ' "$$log"
 
 .PHONY: ensure
-ensure: needs-cargo ## Fetch or build what the tests and the demo need (about 6 minutes, once)
+ensure: needs-cargo ## Fetch or build what the tests and the demo need (about 8 minutes, once)
 	@$(CARGO) build --locked -p testbed
 	@$(TESTBED) ensure
 

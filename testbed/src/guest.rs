@@ -1,15 +1,14 @@
 //! A node: a User-Mode Linux guest whose NICs are taps of the VPC, with a door for commands.
 
+mod door;
 mod software;
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use crate::error::{Error, tail};
 use crate::netns::Netns;
 use crate::node_programs::NodePrograms;
 
+use door::Door;
 pub(crate) use software::Software;
 
 /// PID 1 of every guest.
@@ -28,10 +28,10 @@ const INIT: &str = include_str!("guest/init.sh");
 const MEMORY: &str = "mem=3072M";
 /// A guest boots in a second; this is for a machine whose cores all do something else.
 const BOOT: Duration = Duration::from_mins(2);
+/// The file with the id of a process that holds the other end of its console's input.
+const PID: &str = "pid";
 /// How long a command may run, unless its caller says otherwise.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// How often the host looks whether a command is done.
-const LOOK: Duration = Duration::from_millis(3);
 
 /// A NIC as a guest sees it.
 #[derive(Debug, Clone)]
@@ -74,8 +74,7 @@ pub struct Guest {
     name: String,
     folder: PathBuf,
     process: Child,
-    door: Mutex<ChildStdin>,
-    next: AtomicU32,
+    door: Door,
 }
 
 impl Guest {
@@ -111,8 +110,9 @@ impl Guest {
         let start = |source| Error::Start { program: format!("the guest {name}"), source };
         let mut process = spawn_tied(command, Signal::KILL).map_err(start)?;
         let door = process.stdin.take().ok_or_else(|| start(std::io::Error::other("it has no stdin")))?;
-        let (name, folder) = (name.clone(), folder.to_owned());
-        Ok(Self { name, folder, process, door: Mutex::new(door), next: AtomicU32::new(0) })
+        write(PID, &process.id().to_string())?;
+        let door = Door::new(name, folder, File::from(OwnedFd::from(door)));
+        Ok(Self { name: name.clone(), folder: folder.to_owned(), process, door })
     }
 
     /// Waits until commands can be run.
@@ -168,41 +168,7 @@ impl Guest {
     /// # Errors
     /// As [`Guest::run`].
     pub fn run_for(&self, script: &str, patience: Duration) -> Result<Output, Error> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let door = self.folder.join("door");
-        let path = door.join(id.to_string());
-        fs::write(&path, script).map_err(Error::file("write", &path))?;
-        {
-            let mut line = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-            let told = line.write_all(format!("{id}\n").as_bytes()).and_then(|()| line.flush());
-            told.map_err(Error::file("tell the guest to run", &path))?;
-        }
-        let begun = Instant::now();
-        let status = loop {
-            let text = fs::read_to_string(door.join(format!("{id}.status"))).unwrap_or_default();
-            if let Some(status) = text.strip_suffix('\n').and_then(|text| text.parse().ok()) {
-                break status;
-            }
-            if begun.elapsed() > patience {
-                return Err(Error::Node {
-                    node: self.name.clone(),
-                    wanted: "done with a command",
-                    seconds: patience.as_secs(),
-                    tail: format!("{script}\n{}", tail(&self.log("console"), 5)),
-                });
-            }
-            thread::sleep(LOOK);
-        };
-        let read = |kind: &str| {
-            let bytes = fs::read(door.join(format!("{id}.{kind}"))).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        let output = Output { status, stdout: read("out"), stderr: read("err") };
-        for name in [id.to_string(), format!("{id}.out"), format!("{id}.err"), format!("{id}.status")] {
-            // They are looked at by nobody any more, and gone with the folder at the latest.
-            drop(fs::remove_file(door.join(name)));
-        }
-        Ok(output)
+        self.door.run(script, patience)
     }
 
     /// Runs a command in the background, and again whenever it ends, with its output in the log `name`.
@@ -241,6 +207,20 @@ impl Guest {
         }
         Err(Error::InGuest { node: self.name.clone(), script: script.to_owned(), status, said: stdout + &stderr })
     }
+}
+
+/// Runs a bash script in a guest of another process, whose files are in `folder`.
+///
+/// # Errors
+/// When there is no such guest, or it does not run the script to its end within an hour.
+pub fn run_in(folder: &Path, script: &str) -> Result<Output, Error> {
+    let path = folder.join(PID);
+    let pid = fs::read_to_string(&path).map_err(Error::file("find the guest of", &path))?;
+    // Its console's input is a pipe, which can be opened a second time.
+    let pipe = PathBuf::from(format!("/proc/{pid}/fd/0"));
+    let line = File::options().write(true).open(&pipe).map_err(Error::file("talk to the guest at", &pipe))?;
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    Door::new(&name, folder, line).run(script, Duration::from_hours(1))
 }
 
 impl Drop for Guest {

@@ -34,7 +34,7 @@ pub use child::spawn_tied;
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use error::Error;
-pub use guest::{Guest, Output};
+pub use guest::{Guest, Output, run_in};
 pub use node_programs::NodePrograms;
 pub use nodes::{Machines, Nodes, Setup};
 pub use plugins::Plugins;

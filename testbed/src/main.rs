@@ -2,6 +2,7 @@
 
 mod demo;
 mod licences;
+mod nodes_command;
 mod up;
 
 use std::path::PathBuf;
@@ -10,7 +11,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
-use testbed::Programs;
+use nodes_command::Stack;
+use testbed::image::Archive;
+use testbed::{NodePrograms, Plugins, Programs};
+
+/// Where `cluster` keeps its things, unless told otherwise.
+const CLUSTER: &str = ".testbed-cluster";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +27,9 @@ Examples:
   testbed run -- kubectl get nodes       a control plane for the time of one command
   testbed run -- cargo test -p api       one control plane shared by all tests of the command
   testbed demo                           the main job on show: a simulated VPC's NICs become pools; then stays up
+  testbed cluster                        two real nodes with the product on them, until Ctrl-C (as root)
+  testbed cluster --detach               the same, until `testbed down --dir .testbed-cluster`
+  testbed sh master -- ip address        a command on a node
   testbed licences                       check the licence and the source of every dependency against deny.toml
 
 Environment:
@@ -67,6 +76,32 @@ enum Task {
         #[arg(long, env = "DEMO_EXIT", value_parser = FalseyValueParser::new())]
         exit: bool,
     },
+    /// Brings up two real nodes of two NICs each in a simulated cloud, with controller, agents and plugin; stays until Ctrl-C.
+    Cluster {
+        /// The folder for its kubeconfig, data and logs; must not exist or be empty, and is removed at the end.
+        #[arg(long, default_value = CLUSTER)]
+        dir: PathBuf,
+        /// Which addresses nodes, pods and services have
+        #[arg(long, value_enum, default_value_t)]
+        families: Stack,
+        /// The folder of the product's programs; default: that of this program
+        #[arg(long, value_name = "FOLDER")]
+        programs: Option<PathBuf>,
+        /// Return when it is up; `testbed down` ends it
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Runs a command on a node of `testbed cluster`, and exits with its status.
+    Sh {
+        /// The folder that `cluster` was given.
+        #[arg(long, default_value = CLUSTER)]
+        dir: PathBuf,
+        /// The node.
+        node: String,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// Checks the licence and the source of every dependency against deny.toml.
     Licences {
         /// The folder of the workspace.
@@ -85,6 +120,14 @@ fn main() -> ExitCode {
         Task::Demo { controller, exit } => {
             demo::demo(controller, if exit { demo::Ending::Exit } else { demo::Ending::Stay })
         }
+        Task::Cluster { dir, families, programs, detach: false } => {
+            nodes_command::attached(&dir, families, programs)
+        }
+        Task::Cluster { dir, detach: true, .. } => {
+            let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--detach").collect();
+            nodes_command::detached(&dir, &arguments)
+        }
+        Task::Sh { dir, node, command } => nodes_command::sh(&dir, &node, &command),
         Task::Licences { workspace } => licences::check(&workspace),
     };
     result.unwrap_or_else(|error| {
@@ -98,6 +141,13 @@ fn ensure() -> anyhow::Result<ExitCode> {
     for (name, path) in programs.paths() {
         println!("{name:<24} {}", path.display());
     }
+    let nodes = NodePrograms::ensure().context("cannot bring what nodes need")?;
+    for (name, path) in nodes.paths() {
+        println!("{name:<24} {}", path.display());
+    }
+    let plugins = Plugins::ensure().context("cannot bring the testbed's CNI plugins")?;
+    println!("{:<24} {}", "multus", plugins.multus().display());
+    println!("{:<24} {}", "images", Archive::of_nodes()?.display());
     let python = testbed::python_with(testbed::ALIBABA_SDK).context("cannot bring the vendor's SDK")?;
     println!("{:<24} {}", "python3", python.display());
     Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use crate::guest::{Guest, Software};
 use crate::image::Archive;
 use crate::place::Place;
 use crate::plugins::Plugins;
-use crate::product::{Controller, Product};
+use crate::product::{self, Controller, Product};
 use crate::progress::say;
 use crate::scratch::Scratch;
 use crate::vpc::Families;
@@ -144,8 +144,32 @@ impl Nodes {
             nodes.start_agent(guest)?;
         }
         nodes.wait_ready()?;
+        nodes.wait_product()?;
         say(&format!("{} nodes Ready in {:.1} s", nodes.guests().len(), begun.elapsed().as_secs_f64()));
         Ok(nodes)
+    }
+
+    /// Waits until a pod that asks for nothing can get its addresses.
+    fn wait_product(&self) -> Result<(), Error> {
+        if self.product.is_none() {
+            return Ok(());
+        }
+        let timeout = format!("--timeout={}s", READY.as_secs());
+        for guest in self.guests() {
+            let node = format!("spidernodes/{}", guest.name());
+            self.kubectl(&["wait", &timeout, "--for=create", &node])?;
+            self.kubectl(&["wait", &timeout, "--for=condition=Synced=true", &node])?;
+            let socket = "for _ in {1..600}; do [ -S /run/spidernet/spiderpool.sock ] && exit; sleep 0.1; done; false";
+            if guest.run(socket)?.status != 0 {
+                return Err(Error::Node {
+                    node: guest.name().to_owned(),
+                    wanted: "served by its agent",
+                    seconds: 60,
+                    tail: tail(&guest.log("agent"), 12),
+                });
+            }
+        }
+        product::wait_network(&self.plane, &timeout)
     }
 
     /// Starts the agent of a node, if the product runs here; it is started already, unless [`Guest::end`] ended it.

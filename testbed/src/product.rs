@@ -128,6 +128,12 @@ impl Product {
     }
 }
 
+/// Waits until the network of `eth0` is there.
+pub(crate) fn wait_network(cluster: &Cluster, timeout: &str) -> Result<(), Error> {
+    let network = format!("network-attachment-definitions/{CLUSTER_NETWORK}");
+    cluster.kubectl(&["wait", timeout, "--for=create", "-n", NAMESPACE, &network]).map(drop)
+}
+
 /// The controller's configuration for the simulated cloud at `endpoints`.
 #[must_use]
 pub fn cloud_configuration(endpoints: &Endpoints, vpc: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use api::reclaim;
 use model::ledger::Release;
 use model::reclaim::Fixed;
 use model::{PodName, short_container};
@@ -12,6 +13,8 @@ use wire::{CheckRequest, DelRequest, GcRequest, ReleaseRequest};
 use crate::agent::{self, Agent, DEADLINE, PodError};
 use crate::desk::{DeskError, Filter, Record};
 use crate::metrics;
+use crate::owners::Stays;
+use crate::pods::Life;
 use crate::settings::{ConflictRelease, Keep};
 
 /// Why something was not taken back, or not all of it.
@@ -118,7 +121,7 @@ impl Agent {
         let Some(first) = records.first() else {
             return Ok(Said::nothing("the pod's address is a newer sandbox's"));
         };
-        if let Fate::Stay(why) = self.fate(&name, first, deadline).await {
+        if let Fate::Stay(why) = self.fate(Some(&name), first, deadline).await {
             self.sandboxes.departed(container_id, if_name);
             return Ok(Said { addresses: addresses(&records), what: why });
         }
@@ -131,26 +134,34 @@ impl Agent {
         Ok(Said { addresses: freed, what: "freed" })
     }
 
-    /// Returns what becomes of the record of a sandbox that is gone.
-    async fn fate(&self, name: &PodName, record: &Record, deadline: Instant) -> Fate {
-        let pod = self.pods.get(name).filter(|pod| pod.is(&record.holder.uid));
-        if let Some(pod) = &pod
-            && pod.is_alive()
-        {
+    /// Returns what becomes of the record of a sandbox that is gone; `name` is the pod's, where that is known.
+    async fn fate(&self, name: Option<&PodName>, record: &Record, deadline: Instant) -> Fate {
+        let holder = &record.holder;
+        let pod = self.pods.of(&holder.uid);
+        if pod.as_ref().is_some_and(|pod| pod.is_alive()) {
             return Fate::Stay("kept for the pod's next sandbox");
         }
-        let may_be_fixed = match &pod {
-            Some(pod) => self.fixed(pod).is_some(),
-            // It is gone: its name tells whether it may have been of those.
-            None => {
-                let Keep::Fixed = self.settings.stateful_set else { return Fate::Free };
-                api::reclaim::ordinal(&record.holder.pod.name).is_some() || record.holder.pod != *name
+        let (set, machine) = match &pod {
+            Some(pod) => {
+                let stays = self.fixed(pod).map(|fixed| fixed.stays);
+                (stays == Some(Stays::StatefulSet), stays == Some(Stays::VirtualMachine))
             }
+            // It is gone: its name tells whether it may have been of those. A machine's is not that of its pod.
+            None => (
+                self.settings.stateful_set == Keep::Fixed && reclaim::ordinal(&holder.pod.name).is_some(),
+                self.settings.kubevirt == Keep::Fixed && name.is_none_or(|name| *name != holder.pod),
+            ),
         };
-        if !may_be_fixed {
-            return Fate::Free;
-        }
-        match timeout_at(deadline, api::reclaim::fixed(&self.client, &record.holder.pod)).await {
+        let asked = async {
+            if set && reclaim::fixed_by_set(&self.client, &holder.pod).await? == Fixed::Valid {
+                return Ok(Fixed::Valid);
+            }
+            if machine {
+                return reclaim::fixed_by_machine(&self.client, &holder.pod).await;
+            }
+            Ok::<_, kube::Error>(Fixed::No)
+        };
+        match timeout_at(deadline, asked).await {
             Ok(Ok(Fixed::Valid)) => Fate::Stay("kept for the next pod of its name"),
             Ok(Ok(Fixed::No | Fixed::Invalid)) => Fate::Free,
             Ok(Ok(Fixed::Unknown) | Err(_)) | Err(_) => {
@@ -266,11 +277,10 @@ impl Agent {
             }
             let name = holder.pod.clone();
             // A pod that is about to end may still have a sandbox of another network than the one that was listed.
-            let pod = self.pods.get(&name).filter(|pod| pod.is(&holder.uid));
-            if pod.is_some_and(|pod| pod.life != crate::pods::Life::Finished) {
+            if self.pods.of(&holder.uid).is_some_and(|pod| pod.life != Life::Finished) {
                 continue;
             }
-            if let Fate::Stay(_) = self.fate(&name, &record, deadline).await {
+            if let Fate::Stay(_) = self.fate(None, &record, deadline).await {
                 continue;
             }
             let release =

@@ -154,6 +154,12 @@ impl Pods {
         self.known().get(name).cloned()
     }
 
+    /// Returns the pod of this node that a plugin or a record means by this UID, if the watch knows it.
+    #[must_use]
+    pub fn of(&self, uid: &str) -> Option<Arc<Pod>> {
+        self.known().values().find(|pod| pod.is(uid)).cloned()
+    }
+
     /// Returns all pods of this node that the watch knows.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Pod>> {

@@ -77,7 +77,14 @@ impl Stage {
     }
 
     /// Creates a pool of the subnet's addresses from `first` to `last`, for one family, with what `more` says.
-    pub(crate) async fn pool(&self, short: &str, version: u8, subnet: u8, hosts: (u8, u8), more: Value) -> String {
+    pub(crate) async fn pool(
+        &self,
+        short: &str,
+        version: u8,
+        subnet: u8,
+        hosts: (u8, u8),
+        more: Value,
+    ) -> String {
         let name = self.pool_name(short);
         let address = |host| if version == 4 { self.v4(subnet, host) } else { self.v6(subnet, host) };
         let (net, prefix) = (address(0), if version == 4 { 24 } else { 64 });
@@ -96,9 +103,17 @@ impl Stage {
     }
 
     /// Creates a pool for one node, as the controller makes them.
-    pub(crate) async fn node_pool(&self, short: &str, letter: &str, version: u8, subnet: u8, hosts: (u8, u8)) -> String {
+    pub(crate) async fn node_pool(
+        &self,
+        short: &str,
+        letter: &str,
+        version: u8,
+        subnet: u8,
+        hosts: (u8, u8),
+    ) -> String {
         let node = self.node(letter);
-        let name = self.pool(short, version, subnet, hosts, json!({"nodeName": [node], "default": true})).await;
+        let name =
+            self.pool(short, version, subnet, hosts, json!({"nodeName": [node], "default": true})).await;
         let labels = json!({"metadata": {"labels": {
             labels::MANAGED_BY: labels::MANAGER, labels::NODE: labels::label_value(&node),
         }}});
@@ -121,7 +136,10 @@ impl Stage {
     }
 
     pub(crate) async fn is_empty_soon(&self, pool: &str) {
-        eventually(&format!("pool {pool} is empty"), async || self.records(pool).await.is_empty().then_some(())).await;
+        eventually(&format!("pool {pool} is empty"), async || {
+            self.records(pool).await.is_empty().then_some(())
+        })
+        .await;
     }
 
     /// Creates a pod that is bound to a node; returns it with its UID.
@@ -173,7 +191,11 @@ impl Stage {
     }
 
     /// Waits until the endpoint of a name says something that `look` looks for.
-    pub(crate) async fn endpoint_says<T>(&self, name: &str, look: impl Fn(&SpiderEndpointStatus) -> Option<T>) -> T {
+    pub(crate) async fn endpoint_says<T>(
+        &self,
+        name: &str,
+        look: impl Fn(&SpiderEndpointStatus) -> Option<T>,
+    ) -> T {
         eventually(&format!("the endpoint of {name} says so"), async || {
             self.endpoint(name).await.and_then(|endpoint| look(&endpoint.status?))
         })
@@ -181,7 +203,10 @@ impl Stage {
     }
 
     pub(crate) async fn no_endpoint_soon(&self, name: &str) {
-        eventually(&format!("{name} has no endpoint"), async || self.endpoint(name).await.is_none().then_some(())).await;
+        eventually(&format!("{name} has no endpoint"), async || {
+            self.endpoint(name).await.is_none().then_some(())
+        })
+        .await;
     }
 
     /// Lets the agents that start from now on be another user.
@@ -287,7 +312,9 @@ impl Agent {
     async fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
         self.raw(format!("{head}{body}").as_bytes()).await
     }
 
@@ -299,7 +326,11 @@ impl Agent {
         stream.read_to_string(&mut answer).await.ok()?;
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         let (_, body) = answer.split_once("\r\n\r\n")?;
-        let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap_or_else(|_| json!(body)) };
+        let body = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(body).unwrap_or_else(|_| json!(body))
+        };
         Some((status, body))
     }
 

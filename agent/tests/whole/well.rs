@@ -29,7 +29,10 @@ async fn a_pod_gets_an_address_that_is_recorded_before_the_answer() {
     let endpoint = stage.endpoint_says("web", |status| Some(status.clone())).await;
     assert_eq!((endpoint.current.uid.as_str(), &endpoint.current.node), (pod.uid.as_str(), &stage.node("a")));
     assert_eq!(endpoint.current.ips[0].ipv4, Some(format!("{}/24", stage.v4(1, 10))));
-    assert_eq!((endpoint.owner_controller_type.as_str(), endpoint.owner_controller_name.as_str()), ("Pod", "web"));
+    assert_eq!(
+        (endpoint.owner_controller_type.as_str(), endpoint.owner_controller_name.as_str()),
+        ("Pod", "web")
+    );
 
     stage.delete(&pod).await;
     eventually("the agent knows that the pod ends", async || {

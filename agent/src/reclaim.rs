@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use model::ledger::Release;
 use model::reclaim::{DEL_GRACE, Verdict};
 use tokio::sync::broadcast::error::RecvError;
@@ -35,6 +36,9 @@ const GATHER: Duration = Duration::from_millis(200);
 
 /// How long a reading or a write may take; the next look tries again.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many records are asked about and freed at once: those that are freed together share a write.
+const CONCURRENCY: usize = 16;
 
 /// One record: pool, address, and the UID that it names.
 type Key = (String, IpAddr, String);
@@ -90,8 +94,7 @@ impl Reclaim {
             debug!("records not known, nothing of them is freed: {error}");
         }
         let pods = facts::Pods::of(&self.agent.pods.all());
-        let mut ended = BTreeMap::new();
-        let mut next = began + INTERVAL;
+        let mut cases = Vec::new();
         for record in found {
             let sight = pods.sight(&record.holder);
             if facts::lives(&record.holder, &sight) {
@@ -99,7 +102,17 @@ impl Reclaim {
             }
             let key = (record.pool.clone(), record.address, record.holder.uid.clone());
             let since = self.ended.get(&key).copied().unwrap_or(began);
-            match self.one(&record, sight, began.saturating_duration_since(since)).await {
+            let this = &*self;
+            cases.push(async move {
+                let verdict = this.one(&record, sight, began.saturating_duration_since(since)).await;
+                (key, since, record, verdict)
+            });
+        }
+        let judged: Vec<_> = stream::iter(cases).buffer_unordered(CONCURRENCY).collect().await;
+        let mut ended = BTreeMap::new();
+        let mut next = began + INTERVAL;
+        for (key, since, record, verdict) in judged {
+            match verdict {
                 Some(Verdict::Free(why)) => {
                     info!(pool = record.pool, address = %record.address, "address freed: {why}");
                 }

@@ -54,8 +54,9 @@ enum Reach {
 struct Memory {
     /// Since when each record is without its pod.
     ended: BTreeMap<Key, Instant>,
-    /// Where the next pass goes on, when this one could not ask about all: the last pool that it looked at.
-    at: String,
+    /// Where the next pass goes on: the last pool that was looked at, and the last of its addresses that was asked about
+    /// if there are more.
+    at: (String, Option<IpAddr>),
     /// Whose records the pools that people wrote hold.
     seen: BTreeMap<String, Seen>,
 }

@@ -188,7 +188,7 @@ pub struct Facts<'a> {
 #[must_use]
 pub fn verdict(facts: &Facts<'_>) -> Verdict {
     let holder = facts.holder;
-    if holder.pod.name.is_empty() {
+    if holder.pod.name.is_empty() || holder.pod.namespace.is_empty() {
         return Verdict::Keep(Why::Nameless);
     }
     match facts.pod {

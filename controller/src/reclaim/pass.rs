@@ -53,8 +53,11 @@ pub(super) async fn run(
     let Suspects { mut pools, nodes } = suspects;
     let Memory { ended, at, seen } = memory;
     // On from where the last pass ended, so that no pool waits for ever.
-    let first = pools.partition_point(|suspect| suspect.pool() <= at.as_str());
+    let (last, resume) = at;
+    let done = |pool: &str| if resume.is_some() { pool < last.as_str() } else { pool <= last.as_str() };
+    let first = pools.partition_point(|suspect| done(suspect.pool()));
     pools.rotate_left(first);
+    let mut resume = resume.map(|address| (last, address));
     let nodes = Nodes::new(nodes);
     let left = Memory::default();
     let mut pass = Pass { writer, events, metrics, nodes, before: ended, seen, budget: BUDGET, left };
@@ -63,8 +66,9 @@ pub(super) async fn run(
             pass.keep(suspect.pool());
             continue;
         }
-        suspect.pool().clone_into(&mut pass.left.at);
-        match pass.pool(suspect).await {
+        let after = resume.take().filter(|(pool, _)| pool == suspect.pool()).map(|(_, address)| address);
+        pass.left.at = (suspect.pool().to_owned(), None);
+        match pass.pool(suspect, after).await {
             Ok(()) => {}
             // Nothing may be written any more, so nothing is worth reading.
             Err(Trouble::Unwritten(Failure::NotLeader)) => break,
@@ -118,7 +122,8 @@ impl Pass {
         }
     }
 
-    async fn pool(&mut self, suspect: &Suspect) -> Result<(), Trouble> {
+    /// Deals with one pool, from the address `after` on if it was not finished before.
+    async fn pool(&mut self, suspect: &Suspect, after: Option<IpAddr>) -> Result<(), Trouble> {
         let name = suspect.pool();
         let client = self.client();
         let api: Api<SpiderIPPool> = Api::all(client.clone());
@@ -130,7 +135,7 @@ impl Pass {
             records.into_iter().map(|(address, record)| (address, record.into())).collect();
         let binding = read::binding(&pool);
         self.note(&pool, binding, &records);
-        let freed = self.judge(name, binding, &records).await?;
+        let freed = self.judge(name, binding, &records, after).await?;
         if freed.is_empty() {
             return Ok(());
         }
@@ -178,11 +183,18 @@ impl Pass {
         pool: &str,
         binding: Binding<'_>,
         records: &BTreeMap<IpAddr, Holder>,
+        after: Option<IpAddr>,
     ) -> Result<BTreeMap<IpAddr, Why>, Unread> {
         let client = self.client();
         let now = Instant::now();
+        let key = |address: &IpAddr, holder: &Holder| (pool.to_owned(), *address, holder.uid.clone());
+        // What was without its pod before comes first: it waits for this look.
+        let (known, fresh): (Vec<_>, Vec<_>) =
+            records.iter().partition(|(address, holder)| self.before.contains_key(&key(address, holder)));
+        let fresh = fresh.into_iter().filter(|(address, _)| after.is_none_or(|after| **address > after));
         let mut cases = Vec::new();
-        for (address, holder) in records {
+        let (mut asked_last, mut unfinished) = (after, false);
+        for (address, holder) in known.into_iter().chain(fresh) {
             let (node, reach) = match binding {
                 Binding::Node(node) => (node, Reach::Node),
                 Binding::Shared => (holder.node.as_str(), Reach::Shared),
@@ -196,16 +208,23 @@ impl Pass {
                 // The watch was wrong.
                 return Ok(BTreeMap::new());
             }
-            let key = (pool.to_owned(), *address, holder.uid.clone());
+            let key = key(address, holder);
             let since = self.before.get(&key).copied();
             if self.budget == 0 {
                 // What is known stays known until its turn comes.
                 self.left.ended.extend(since.map(|since| (key, since)));
+                unfinished = true;
                 continue;
             }
             self.budget -= 1;
+            if since.is_none() {
+                asked_last = Some(*address);
+            }
             let ended = since.map(|since| now.saturating_duration_since(since));
             cases.push((key, Case { address: *address, holder, binding, node, ended }));
+        }
+        if unfinished {
+            self.left.at.1 = asked_last;
         }
         let mut asked = Vec::new();
         for (key, case) in &cases {

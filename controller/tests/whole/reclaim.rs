@@ -212,7 +212,9 @@ async fn what_cannot_be_read_frees_nothing() {
     let rbac = include_str!("../../rbac.yaml")
         .replace("kube-system", &stage.name)
         .replace("name: spiderpool-cloud-controller", &format!("name: {}", stage.name));
-    plane.kubectl_with(&["apply", "-f", "-"], &rbac.replace("resources: [pods]", "resources: [none]")).unwrap();
+    plane
+        .kubectl_with(&["apply", "-f", "-"], &rbac.replace("resources: [pods]", "resources: [none]"))
+        .unwrap();
     let account = format!("system:serviceaccount:{0}:{0}", stage.name);
     stage.as_user(&plane.kubeconfig_for(&account, None).unwrap());
     let controller = stage.controller();

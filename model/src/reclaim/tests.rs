@@ -171,6 +171,9 @@ fn a_fixed_address_that_is_of_no_use_any_more_is_freed() {
 fn a_record_that_does_not_say_whose_it_is_stays() {
     let nobody = Holder { pod: PodName::default(), ..holder() };
     assert_eq!(verdict(&facts(&nobody, &Sight::Absent)), Verdict::Keep(Why::Nameless));
+    let somewhere = PodName { namespace: String::new(), name: "web-0".into() };
+    let half = Holder { pod: somewhere, ..holder() };
+    assert_eq!(verdict(&facts(&half, &Sight::Absent)), Verdict::Keep(Why::Nameless));
     let any = Holder { uid: String::new(), ..holder() };
     let verdict_of = |sight: &Sight| verdict(&facts(&any, sight));
     assert!(matches!(verdict_of(&pod("u2", Life::Alive)), Verdict::Keep(Why::UidUnknown(_))));

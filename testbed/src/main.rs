@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
-use nodes_command::Stack;
+use nodes_command::{Content, Stack};
 use testbed::image::Archive;
 use testbed::{NodePrograms, Plugins, Programs};
 
@@ -20,7 +20,7 @@ const CLUSTER: &str = ".testbed-cluster";
 
 const EXAMPLES: &str = "\
 Examples:
-  testbed ensure                         fetch or build all that is needed, once (about 6 minutes)
+  testbed ensure                         fetch or build all that is needed, once (about 8 minutes)
   testbed up                             a control plane until Ctrl-C; prints the line that sets KUBECONFIG
   testbed up --dir /tmp/a & testbed up --dir /tmp/b &    two side by side
   testbed down --dir /tmp/a              end the one that runs there
@@ -87,6 +87,9 @@ enum Task {
         /// The folder of the product's programs; default: that of this program
         #[arg(long, value_name = "FOLDER")]
         programs: Option<PathBuf>,
+        /// Without the product: nodes with a network of their own each, to try something else on
+        #[arg(long, conflicts_with = "programs")]
+        bare: bool,
         /// Return when it is up; `testbed down` ends it
         #[arg(long)]
         detach: bool,
@@ -120,8 +123,9 @@ fn main() -> ExitCode {
         Task::Demo { controller, exit } => {
             demo::demo(controller, if exit { demo::Ending::Exit } else { demo::Ending::Stay })
         }
-        Task::Cluster { dir, families, programs, detach: false } => {
-            nodes_command::attached(&dir, families, programs)
+        Task::Cluster { dir, families, programs, bare, detach: false } => {
+            let content = if bare { Content::Bare } else { Content::Product(programs) };
+            nodes_command::attached(&dir, families, content)
         }
         Task::Cluster { dir, detach: true, .. } => {
             let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--detach").collect();

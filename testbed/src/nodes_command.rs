@@ -39,17 +39,28 @@ impl From<Stack> for Families {
     }
 }
 
+/// What runs on the nodes.
+pub(crate) enum Content {
+    /// What makes them nodes.
+    Bare,
+    /// The product too: its programs in this folder, or else in that of this program.
+    Product(Option<PathBuf>),
+}
+
 /// Brings the cluster up in `dir` and stays until a signal says to end it.
-pub(crate) fn attached(dir: &Path, stack: Stack, programs: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+pub(crate) fn attached(dir: &Path, stack: Stack, content: Content) -> anyhow::Result<ExitCode> {
     if up_already(dir)? {
         return Ok(ExitCode::SUCCESS);
     }
-    let programs = match programs {
-        Some(folder) => std::path::absolute(folder)?,
-        None => std::env::current_exe()?.parent().context("this program is in no folder")?.to_owned(),
-    };
-    let product = Product::in_folder(&programs)?;
-    let mut nodes = Setup::new(Topology::seed()).families(stack.into()).folder(dir).product(product).start()?;
+    let mut setup = Setup::new(Topology::seed()).families(stack.into()).folder(dir);
+    if let Content::Product(folder) = content {
+        let folder = match folder {
+            Some(folder) => std::path::absolute(folder)?,
+            None => std::env::current_exe()?.parent().context("this program is in no folder")?.to_owned(),
+        };
+        setup = setup.product(Product::in_folder(&folder)?);
+    }
+    let mut nodes = setup.start()?;
     // The folder may be in a checkout.
     let ignore = nodes.plane().folder().join(".gitignore");
     std::fs::write(&ignore, "*\n").with_context(|| format!("cannot write {}", ignore.display()))?;

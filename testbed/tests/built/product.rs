@@ -4,6 +4,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// The packages of the product's programs, and these.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("controller", "spiderpool-controller"),
+    ("ctl", "spiderpoolctl"),
+    ("agent", "spiderpool-agent"),
+    ("ipam-plugin", "spiderpool"),
+];
+
 /// Returns a program of the workspace: the one that cargo put beside this test, or else builds them now.
 ///
 /// `cargo test --workspace` has just built them; `cargo test -p testbed` has not.
@@ -13,13 +21,14 @@ pub(crate) fn product(name: &str) -> PathBuf {
     let profile = own.ancestors().nth(2).unwrap();
     let path = profile.join(name);
     BUILT.get_or_init(|| {
-        if ["spiderpool-controller", "spiderpoolctl"].iter().all(|name| profile.join(name).is_file()) {
+        if PROGRAMS.iter().all(|(_, program)| profile.join(program).is_file()) {
             return;
         }
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--locked", "-p", "controller", "-p", "ctl", "--target-dir"]);
-        cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
-        assert!(cargo.status().unwrap().success(), "controller and ctl do not build");
+        cargo.args(["build", "--locked", "--target-dir"]).arg(profile.parent().unwrap());
+        cargo.args(PROGRAMS.iter().flat_map(|(package, _)| ["-p", package]));
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(cargo.status().unwrap().success(), "the product's programs do not build");
     });
     path
 }

@@ -45,7 +45,8 @@ impl From<&Holder> for Allocation {
     fn from(holder: &Holder) -> Self {
         let Holder { pod, uid, nic, container, node, others } = holder;
         let pod = if pod.namespace.is_empty() { pod.name.clone() } else { pod.to_string() };
-        let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+        let value =
+            |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
         Self {
             pod,
             pod_uid: uid.clone(),

@@ -1,6 +1,6 @@
 //! Frames out of and into one interface.
 //!
-//! All frames go this way, those of neighbour discovery too: a raw ICMPv6 socket cannot send from `::`, nor from an address that
+//! All frames go this way, those of neighbour discovery too: a raw `ICMPv6` socket cannot send from `::`, nor from an address that
 //! the interface does not have yet.
 
 use std::os::fd::OwnedFd;
@@ -117,6 +117,8 @@ impl LinkAddress {
 // borrowed for as long as the closure runs.
 unsafe impl SocketAddrArg for LinkAddress {
     unsafe fn with_sockaddr<R>(&self, f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R) -> R {
-        f(std::ptr::from_ref(self).cast(), const { size_of::<Self>() as SocketAddrLen })
+        const LENGTH: SocketAddrLen = 20;
+        const { assert!(size_of::<Self>() == LENGTH as usize) };
+        f(std::ptr::from_ref(self).cast(), LENGTH)
     }
 }

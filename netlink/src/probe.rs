@@ -52,17 +52,17 @@ impl Default for Patience {
 ///
 /// Returns the first conflict. An interface without neighbours has none.
 pub fn conflict(link: &Link, addresses: &[IpAddr], patience: Patience) -> Result<Option<Conflict>, Error> {
-    let Some((mac, line)) = Line::open(link, addresses)? else { return Ok(None) };
+    let Some((mac, sockets)) = Sockets::open(link, addresses)? else { return Ok(None) };
     for _ in 0..patience.tries {
         for address in addresses {
             match address {
-                IpAddr::V4(address) => line.send_arp(&arp::probe(mac, *address))?,
-                IpAddr::V6(address) => line.send_ndp(&ndp::probe(mac, *address))?,
+                IpAddr::V4(address) => sockets.send_arp(&arp::probe(mac, *address))?,
+                IpAddr::V6(address) => sockets.send_ndp(&ndp::probe(mac, *address))?,
             }
         }
         let deadline = Instant::now() + patience.wait;
         let mut found = None;
-        line.hear(deadline, |heard| {
+        sockets.hear(deadline, |heard| {
             found = match heard {
                 Heard::Holds(address, holder) if addresses.contains(&address) => {
                     Some(Conflict { address, mac: holder })
@@ -91,21 +91,21 @@ pub fn silent_gateways(
     patience: Patience,
 ) -> Result<Vec<IpAddr>, Error> {
     let mut silent: Vec<IpAddr> = asked.iter().map(|(_, gateway)| *gateway).collect();
-    let Some((mac, line)) = Line::open(link, &silent)? else { return Ok(Vec::new()) };
+    let Some((mac, sockets)) = Sockets::open(link, &silent)? else { return Ok(Vec::new()) };
     for _ in 0..patience.tries {
         for (from, gateway) in asked.iter().filter(|(_, gateway)| silent.contains(gateway)) {
             match (from, gateway) {
                 (IpAddr::V4(from), IpAddr::V4(gateway)) => {
-                    line.send_arp(&arp::request(mac, *from, *gateway))?
+                    sockets.send_arp(&arp::request(mac, *from, *gateway))?;
                 }
                 (IpAddr::V6(from), IpAddr::V6(gateway)) => {
-                    line.send_ndp(&ndp::request(mac, *from, *gateway))?
+                    sockets.send_ndp(&ndp::request(mac, *from, *gateway))?;
                 }
                 // Of another family: nothing that could be asked.
                 _ => {}
             }
         }
-        line.hear(Instant::now() + patience.wait, |heard| {
+        sockets.hear(Instant::now() + patience.wait, |heard| {
             if let Heard::Holds(address, _) = heard {
                 silent.retain(|gateway| *gateway != address);
             }
@@ -120,20 +120,20 @@ pub fn silent_gateways(
 
 /// Tells all neighbours that the addresses are here, so that none sends to where they were before.
 pub fn announce(link: &Link, addresses: &[IpAddr]) -> Result<(), Error> {
-    let Some((mac, line)) = Line::open(link, addresses)? else { return Ok(()) };
+    let Some((mac, sockets)) = Sockets::open(link, addresses)? else { return Ok(()) };
     addresses.iter().try_for_each(|address| match address {
-        IpAddr::V4(address) => line.send_arp(&arp::announcement(mac, *address)),
-        IpAddr::V6(address) => line.send_ndp(&ndp::announcement(mac, *address)),
+        IpAddr::V4(address) => sockets.send_arp(&arp::announcement(mac, *address)),
+        IpAddr::V6(address) => sockets.send_ndp(&ndp::announcement(mac, *address)),
     })
 }
 
 /// The sockets that a set of addresses needs.
-struct Line {
+struct Sockets {
     arp: Option<PacketSocket>,
     ndp: Option<PacketSocket>,
 }
 
-impl Line {
+impl Sockets {
     /// Nothing when there are no neighbours to talk to.
     fn open(link: &Link, addresses: &[IpAddr]) -> Result<Option<(Mac, Self)>, Error> {
         let Some(mac) = link.mac.filter(|_| link.has_neighbours()) else { return Ok(None) };
@@ -178,8 +178,8 @@ impl Line {
     }
 
     fn wait(&self, left: Duration) -> Result<(), Error> {
-        let sockets = [&self.arp, &self.ndp].into_iter().flatten();
-        let mut fds: Vec<_> = sockets.map(|socket| PollFd::new(socket.fd(), PollFlags::IN)).collect();
+        let both = [&self.arp, &self.ndp].into_iter().flatten();
+        let mut fds: Vec<_> = both.map(|socket| PollFd::new(socket.fd(), PollFlags::IN)).collect();
         let timeout = Timespec::try_from(left).ok();
         match poll(&mut fds, timeout.as_ref()) {
             // A signal is no answer and no end: upstream took it for a failed probe.

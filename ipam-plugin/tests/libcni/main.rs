@@ -1,5 +1,7 @@
 //! The real binary under upstream's own library and tools: their plugins call it for addresses, in real network namespaces.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's own functions may fail it")]
+
 #[path = "../plugin/agent.rs"]
 #[expect(dead_code, reason = "shared with the byte tests, which need more of it")]
 mod agent;

@@ -1,5 +1,7 @@
 //! Two real network namespaces with a cable between them.
 
+#![expect(clippy::unwrap_used, reason = "a test's own functions may fail it")]
+
 mod pair;
 
 use std::net::IpAddr;

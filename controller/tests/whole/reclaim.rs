@@ -229,3 +229,24 @@ async fn what_cannot_be_read_frees_nothing() {
     eventually("it is free", async || held(&stage, &pool).await.is_empty().then_some(())).await;
     assert!((controller.counter("spiderpool_ip_gc_counts_total").await - 1.0).abs() < 0.5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_with_more_records_than_one_look_asks_about_is_looked_at_to_its_end() {
+    let stage = Stage::empty().await;
+    let pool = shared_pool(&stage, "large").await;
+    let many = |n: u16| {
+        IpAddr::from([198, 18, u8::try_from(100 + n / 250).unwrap(), u8::try_from(n % 250).unwrap()])
+    };
+    // Nobody can be asked about these, but they are looked at.
+    let odd = (0..600).map(|n| (many(n), json!({"pod": "odd", "podUid": n.to_string()})));
+    let last = many(700);
+    let records: Vec<_> = odd.chain([(last, record("nobody", "u1", "no-such-node"))]).collect();
+    hold(&stage, &pool, &records).await;
+    let _controller = stage.play().await;
+    eventually("the last one is free", async || {
+        let held = held(&stage, &pool).await;
+        (!held.contains(&last.to_string())).then_some(())
+    })
+    .await;
+    assert_eq!(held(&stage, &pool).await.len(), 600);
+}

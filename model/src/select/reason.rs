@@ -5,6 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 
 use super::candidate::NetworkRef;
+use super::networks::FIRST;
 use super::pattern::PatternError;
 use super::request::{Application, BadAnnotation, Horizon};
 use super::{Refused, Rule};
@@ -189,8 +190,13 @@ impl fmt::Display for Reason {
             Self::NetworkUnknown { nic, serves } => {
                 write!(
                     f,
-                    "serves {} only, and nothing says which network is behind {nic} (spec.multusName)",
-                    few("network", serves)
+                    "serves {} only, and nothing says which network is behind {nic}: {} (spec.multusName)",
+                    few("network", serves),
+                    if nic == FIRST {
+                        "the pod has no annotation v1.multus-cni.io/default-network, and the agent no MULTUS_CLUSTER_NETWORK"
+                    } else {
+                        "no item of the pod's annotation k8s.v1.cni.cncf.io/networks makes it"
+                    }
                 )
             }
             Self::NetworkUnreadable { nic, serves, bad } => {

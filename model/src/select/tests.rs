@@ -553,7 +553,8 @@ fn eth0_of_a_pod_that_names_no_network_is_behind_the_clusters() {
     let mut asking = Asking::new();
     assert_eq!(
         asking.refusal(&own),
-        "serves network kube-system/ipvlan-eth0 only, and nothing says which network is behind eth0 (spec.multusName)"
+        "serves network kube-system/ipvlan-eth0 only, and nothing says which network is behind eth0: the pod has no annotation \
+         v1.multus-cni.io/default-network, and the agent no MULTUS_CLUSTER_NETWORK (spec.multusName)"
     );
     asking.cluster_network = Some("kube-system/ipvlan-eth0".parse().unwrap());
     assert_eq!(asking.clone().ippool(&["a"], &[]).v4(std::slice::from_ref(&own)), ["a"]);

@@ -6,10 +6,13 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 TESTBED := $(CARGO) run --quiet -p testbed --
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where cargo puts what it builds unoptimized.
-BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
+BUILT := $(TARGET)/debug
 # What users install; the rest of the workspace's binaries are tools of this repository.
-PRODUCTS := $(patsubst %,-p %,controller ctl)
+PRODUCTS := $(patsubst %,-p %,controller ctl agent)
+# The CNI plugin runs on the node's own libraries, so it brings what it needs; without PIE it is 43 kB smaller.
+STATIC := -C target-feature=+crt-static -C relocation-model=static
 
 # Adds up what each test program says, and fails when none ran.
 define TOTAL
@@ -27,6 +30,8 @@ help: ## Show this list
 .PHONY: build
 build: needs-cargo ## Build the release binaries, under their product names in target/release
 	$(CARGO) build --locked --release $(PRODUCTS)
+	$(CARGO) rustc --locked --profile release-small -p ipam-plugin --bin spiderpool -- $(STATIC)
+	install -D $(TARGET)/release-small/spiderpool $(TARGET)/release/spiderpool
 
 .PHONY: test
 test: ensure ## Run every test, the ones on a real control plane too; ends with the total
@@ -40,7 +45,7 @@ test: ensure ## Run every test, the ones on a real control plane too; ends with 
 .PHONY: demo
 demo: needs-cargo ## Show the main job: a simulated VPC's NICs become pools on a real API server (DEMO_EXIT=1: end by itself)
 	@echo "== building the controller, the CLI and the testbed (unoptimized; minutes the first time, then a second)"
-	@$(CARGO) build --locked -p testbed $(PRODUCTS)
+	@$(CARGO) build --locked -p testbed -p controller -p ctl
 	@$(BUILT)/testbed demo
 
 .PHONY: cluster
@@ -55,9 +60,9 @@ cluster-down: needs-cargo ## Take down what `make cluster` brought up, without t
 	@$(TESTBED) down --dir .testbed-cluster
 
 .PHONY: bench
-bench: ensure ## Measure what docs/performance.md states (minutes; let the machine be idle)
-	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	for bench in model/plan providers-aliyun/calls controller/cluster; do \
+bench: ensure build ## Measure what docs/performance.md states (minutes; let the machine be idle)
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; export SPIDERPOOL_PLUGIN=$(abspath $(TARGET)/release/spiderpool); \
+	for bench in model/plan providers-aliyun/calls controller/cluster ipam-plugin/exec; do \
 	    $(CARGO) bench --locked --profile release -p "$${bench%/*}" --bench "$${bench#*/}" | tee -a "$$log"; \
 	done; \
 	printf '\n== all of it, at a load of %s\n' "$$(cut -d ' ' -f 1-3 /proc/loadavg)"; grep -E '^(==|[|]) ' "$$log"

@@ -31,7 +31,7 @@ Examples:
 What a pod that is alive holds is not released, and neither is what a StatefulSet or a virtual machine will want back.
 --force releases it nevertheless: the address is then given to another pod, and two pods use it at once.
 
-Exit status: 0 released, 1 not released, 2 wrong usage";
+Exit status: 0 done, 1 not released, 2 wrong usage";
 
 const GC_EXAMPLES: &str = "\
 Examples:

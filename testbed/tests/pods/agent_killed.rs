@@ -40,7 +40,7 @@ fn an_agent_killed_in_the_middle_of_creations_loses_and_doubles_nothing() {
         kill(&stage);
     }
     assert!(held > 0, "the kills hit an agent that had given out addresses");
-    let pods = space.all_running(PODS, PATIENCE + PATIENCE);
+    let pods = space.all_running(PODS, PATIENCE + PATIENCE, || oracle.pods(&space.name));
     assert!(pods.iter().all(|pod| pod.ips.len() == 2), "{pods:?}");
     stage.eventually("two addresses a pod are held, and no more", || {
         let held = space.held();
@@ -61,7 +61,11 @@ fn an_agent_killed_in_the_middle_of_creations_loses_and_doubles_nothing() {
     stage.nodes.start_agent(stage.guest(NODE)).unwrap();
     stage.eventually("what was kept is told", || {
         let (held, left) = (space.held().len(), stage.guest(NODE).sh(&queue).unwrap());
-        if held == PODS && left.trim() == "0" { Ok(()) } else { Err(format!("{held} held, {} kept", left.trim())) }
+        if held == PODS && left.trim() == "0" {
+            Ok(())
+        } else {
+            Err(format!("{held} held, {} kept", left.trim()))
+        }
     });
     kill(&stage);
     space.clear(PATIENCE);

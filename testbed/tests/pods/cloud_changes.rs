@@ -21,7 +21,7 @@ fn an_address_that_the_cloud_takes_stops_and_one_that_it_adds_is_used() {
     let space = Space::new(&stage, "cloud");
     let draft = |n: u8| Draft::new(&format!("p{n}"), "worker").default_network(SECOND_NETWORK);
     space.create(&(0..FIVE).map(draft).collect::<Vec<_>>());
-    let pods = space.all_running(usize::from(FIVE), PATIENCE);
+    let pods = space.all_running(usize::from(FIVE), PATIENCE, || space.pods());
     let victim = pods.iter().find(|pod| pod.name == "p2").unwrap();
     let lost = victim.of("eth0")[0];
     let world = format!("http://{WORLD_V4}/");
@@ -31,21 +31,32 @@ fn an_address_that_the_cloud_takes_stops_and_one_that_it_adds_is_used() {
     let silence = space.ask("p2", &world, 3).unwrap_err();
     assert!(silence.contains("timeout") || silence.contains("deadline"), "{silence}");
     space.ask("p1", &world, 20).expect("its neighbour goes on");
-    stage.eventually("the pool does not offer the lost address", || {
-        let object = stage.get(&["spiderippools", "-l", "cloud.spidernet.io/nic=eni-bp1worker1"]);
-        let pool = object.iter().find(|pool| pool["spec"]["ipVersion"] == 4).unwrap();
-        let denied = pool["spec"]["excludeIPs"].to_string().contains(&lost.to_string());
-        if denied || !offers(&pool["spec"]["ips"], lost) { Ok(()) } else { Err(pool["spec"].to_string()) }
+    // What is held stays in the pool, and people are told.
+    stage.eventually("the node's state names the lost address", || {
+        let said =
+            stage.kubectl_now(&["get", "spidernode", "worker", "-o", "jsonpath={.status.conditions}"])?;
+        if said.contains(&format!("{lost} left NIC {NIC}")) { Ok(()) } else { Err(said) }
     });
 
     // Its pod goes, another one comes: the pool has no other address, so this one waits.
     space.delete(&["p2"]);
     stage.eventually("p2 is gone", || space.pod("p2").map_or(Ok(()), |pod| Err(pod.phase)));
     space.create(&[draft(FIVE)]);
+    stage.eventually("the pool does not offer the lost address", || {
+        let pools = stage.get(&["spiderippools", "-l", &format!("cloud.spidernet.io/nic={NIC}")]);
+        let spec = &pools.iter().find(|pool| pool["spec"]["ipVersion"] == 4).unwrap()["spec"];
+        let denied = spec["excludeIPs"].to_string().contains(&lost.to_string());
+        if denied || !offers(&spec["ips"], lost) { Ok(()) } else { Err(spec.to_string()) }
+    });
     let said = stage.eventually("the pod without an address says why", || {
-        let events = ["get", "events", "-n", &space.name, "-o", "jsonpath={.items[*].reason} {.items[*].message}"];
+        let events =
+            ["get", "events", "-n", &space.name, "-o", "jsonpath={.items[*].reason} {.items[*].message}"];
         let events = stage.kubectl_now(&events)?;
-        if events.contains("FailedCreatePodSandBox") || events.contains("no free address") { Ok(events) } else { Err(events) }
+        if events.contains("FailedCreatePodSandBox") || events.contains("no free address") {
+            Ok(events)
+        } else {
+            Err(events)
+        }
     });
     println!("{said}");
     let late = space.pod("p5").unwrap();

@@ -57,10 +57,15 @@ fn a_crowd_comes_and_goes_and_each_address_has_one_pod_at_any_time() {
 
     let begun = Instant::now();
     space.create(&drafts);
-    let pods = space.all_running(count, patience);
+    let pods = space.all_running(count, patience, || oracle.pods(&space.name));
     let up = begun.elapsed();
     no_pod_shares(&pods);
-    let recorded: BTreeMap<IpAddr, String> = stage.pools().into_iter().flat_map(|pool| pool.held).map(|record| (record.address, record.uid)).collect();
+    let recorded: BTreeMap<IpAddr, String> = stage
+        .pools()
+        .into_iter()
+        .flat_map(|pool| pool.held)
+        .map(|record| (record.address, record.uid))
+        .collect();
     for pod in &pods {
         for ip in &pod.ips {
             assert_eq!(recorded.get(ip), Some(&pod.uid), "{ip} of {}", pod.name);
@@ -75,14 +80,17 @@ fn a_crowd_comes_and_goes_and_each_address_has_one_pod_at_any_time() {
 
     let after = adds(&stage);
     let begun = Instant::now();
-    space.clear(patience);
+    stage.kubectl(&["delete", "pods", "--all", "-n", &space.name, "--wait=false"]);
+    space.all_gone(patience, || oracle.pods(&space.name));
     let down = begun.elapsed();
     let (most, ever) = oracle.extent();
     assert_eq!(oracle.wrongs(), Vec::<String>::new());
     assert!(most >= 2 * count && ever >= count, "the observer saw {most} addresses and {ever} pods only");
 
     let (spent, number) = (after.0 - before.0, after.1 - before.1);
-    println!("| pods | apply to Running s | pods/s | ADDs | mean ADD ms | agents' ADD time / (wall x 2 nodes) | delete to free s |");
+    println!(
+        "| pods | apply to Running s | pods/s | ADDs | mean ADD ms | agents' ADD time / (wall x 2 nodes) | delete to free s |"
+    );
     println!("|---|---|---|---|---|---|---|");
     println!(
         "| {count} | {:.1} | {:.2} | {number} | {:.1} | {:.1} % | {:.1} |",

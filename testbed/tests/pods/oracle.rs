@@ -56,6 +56,12 @@ impl Oracle {
         self.seen.lock().unwrap().wrongs.clone()
     }
 
+    /// The pods of a namespace, as far as their watch has told.
+    pub(crate) fn pods(&self, namespace: &str) -> Vec<Pod> {
+        let seen = self.seen.lock().unwrap();
+        seen.pods.values().filter(|pod| pod.namespace == namespace).cloned().collect()
+    }
+
     /// The most addresses that were held at one moment, and how many different pods have held any.
     pub(crate) fn extent(&self) -> (usize, usize) {
         let seen = self.seen.lock().unwrap();
@@ -110,19 +116,29 @@ impl Seen {
     fn pool(&mut self, kind: &str, object: &Value) {
         let pool = Pool::read(object);
         let gone = kind == "DELETED";
-        self.records.retain(|address, (of, _)| *of != pool.name || !gone && pool.held.iter().any(|it| it.address == *address));
+        self.records.retain(|address, (of, _)| {
+            *of != pool.name || !gone && pool.held.iter().any(|it| it.address == *address)
+        });
         for record in pool.held {
             if let Some((of, before)) = self.records.get(&record.address) {
                 if *of != pool.name {
                     self.wrongs.push(format!("{} is held in {of} and in {}", record.address, pool.name));
                 } else if before.uid != record.uid {
                     // Between two pods an address rests, so there is a version of the pool in which nobody has it.
-                    self.wrongs.push(format!("{} went from {} to {} in one step", record.address, before.pod, record.pod));
+                    self.wrongs.push(format!(
+                        "{} went from {} to {} in one step",
+                        record.address, before.pod, record.pod
+                    ));
                 }
             }
             let user = self.pods.values().find(|pod| uses(pod) && pod.ips.contains(&record.address));
             if let Some(user) = user.filter(|user| user.uid != record.uid) {
-                self.wrongs.push(format!("{} was given to {} while {} used it", record.address, record.pod, name(user)));
+                self.wrongs.push(format!(
+                    "{} was given to {} while {} used it",
+                    record.address,
+                    record.pod,
+                    name(user)
+                ));
             }
             self.holders.entry(record.address).or_default().insert(record.uid.clone());
             self.records.insert(record.address, (pool.name.clone(), record));

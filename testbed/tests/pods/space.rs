@@ -60,10 +60,15 @@ impl<'a> Space<'a> {
         })
     }
 
-    /// Waits until all pods run.
-    pub(crate) fn all_running(&self, count: usize, patience: Duration) -> Vec<Pod> {
+    /// Waits until all pods run, however one learns of them.
+    pub(crate) fn all_running(
+        &self,
+        count: usize,
+        patience: Duration,
+        learn: impl Fn() -> Vec<Pod>,
+    ) -> Vec<Pod> {
         self.stage.within(patience, &format!("{count} pods run"), || {
-            let pods = self.pods();
+            let pods = learn();
             let running = pods.iter().filter(|pod| pod.phase == "Running" && !pod.ips.is_empty()).count();
             if running == count { Ok(pods) } else { Err(format!("{running} do")) }
         })
@@ -77,13 +82,18 @@ impl<'a> Space<'a> {
     /// Deletes what is left, and waits until the pods are gone and none of their addresses is held.
     pub(crate) fn clear(&self, patience: Duration) {
         self.stage.kubectl(&["delete", "pods", "--all", "-n", &self.name, "--wait=false"]);
-        self.stage.within(patience, "all pods are gone", || match self.pods().len() {
+        self.all_gone(patience, || self.pods());
+    }
+
+    /// Waits until the pods are gone and none of their addresses is held.
+    pub(crate) fn all_gone(&self, patience: Duration, learn: impl Fn() -> Vec<Pod>) {
+        self.stage.within(patience, "all pods are gone", || match learn().len() {
             0 => Ok(()),
             left => Err(format!("{left} are left")),
         });
-        self.stage.within(PATIENCE, "none of the pods' addresses is held", || match self.held().len() {
-            0 => Ok(()),
-            _ => Err(format!("{:?}", self.held())),
+        self.stage.within(PATIENCE, "none of the pods' addresses is held", || match self.held() {
+            held if held.is_empty() => Ok(()),
+            held => Err(format!("{held:?}")),
         });
     }
 

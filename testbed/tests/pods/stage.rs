@@ -104,7 +104,8 @@ impl Stage {
                 Err(reason) if begun.elapsed() > patience => {
                     panic!("not within {} s: {what}: {reason}\n{}", patience.as_secs(), self.logs());
                 }
-                Err(_) => thread::sleep(Duration::from_millis(200)),
+                // Each look costs a kubectl, on a machine that shall spend its time on what is waited for.
+                Err(_) => thread::sleep(Duration::from_millis(500)),
             }
         }
     }

@@ -18,7 +18,8 @@ const NOBODYS: [&str; 2] = ["172.31.202.1/20", "2001:db8:31:c0ac:0:0:ca:1/64"];
 fn network(name: &str, namespace: &str, kind: &str, mode: &str, addresses: [&str; 2]) -> Value {
     let gateways = ["172.31.207.253", "2001:db8:31:c0ac:ffff:ffff:ffff:fff7"];
     let addresses = addresses.iter().zip(gateways);
-    let addresses: Vec<_> = addresses.map(|(address, gateway)| json!({"address": address, "gateway": gateway})).collect();
+    let addresses: Vec<_> =
+        addresses.map(|(address, gateway)| json!({"address": address, "gateway": gateway})).collect();
     let config = json!({
         "cniVersion": "1.0.0", "name": name, "type": kind, "master": "eth0", "mode": mode,
         "ipam": {

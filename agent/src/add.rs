@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use api::annotations;
 use futures::future::try_join_all;
-use model::ledger::Claim;
+use model::ledger::{Claim, Refusal};
 use model::select::{
-    self, Application, Candidate, Choice, CniDefaults, Horizon, PodFacts, PodRule, PoolNames, Request,
-    SelectError, Selection, Wishes,
+    self, Application, Candidate, Choice, CniDefaults, Found, Horizon, PodFacts, PodRule, PoolNames, Request,
+    Rule, SelectError, Selection, Wishes,
 };
 use model::{Family, Holder, PodName};
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use wire::{AddReply, AddRequest};
 
 use crate::agent::{self, ADD_DEADLINE, Agent, PodError};
-use crate::desk::{DeskError, Filter, Held, TakeError};
+use crate::desk::{DeskError, Filter, Held, Record, TakeError};
 use crate::metrics::Allocation;
 use crate::pods::{Life, Pod};
 use former::Former;
@@ -164,21 +164,30 @@ impl Agent {
             return Err(PodError::Ended { pod: name, why }.into());
         }
         let wishes = annotations::pod(&pod.annotations, &name.namespace, &self.settings.home);
-        let pools = self.pools.candidates();
-        let selection = self.choose(request, &pod, &wishes, &pools, deadline).await?;
+        let own_routes = match &wishes.routes {
+            None => &[],
+            Some(Ok(routes)) => routes.as_slice(),
+            Some(Err(bad)) => return Err(AddError::Annotation { pod: name, why: bad.to_string() }),
+        };
         let holder = self.holder(&pod, pod_uid, if_name, container_id);
         // Of pools whose records cannot be read, nothing is known and nothing is given: the others serve the pod.
         let mine = self.pools.records(&Filter::Uid(holder.uid.clone()), deadline).await.found;
+        let mine: Vec<Record> = mine
+            .into_iter()
+            .filter(|record| record.holder.nic == *if_name || record.holder.nic.is_empty())
+            .collect();
+        let selection = match self.choose(request, &pod, &wishes, &self.pools.candidates(), deadline).await {
+            // Whoever has an address keeps it while it lives, though nobody would get it now.
+            Err(AddError::Select(_)) if !mine.is_empty() => self.recorded(request, &holder.pod, &mine),
+            selection => selection?,
+        };
         let former = match self.fixed(&pod) {
             Some(fixed) => self.former(&fixed.name, &holder, deadline).await,
             None => BTreeMap::new(),
         };
         let families = selection.families.iter().map(|(family, choices)| {
             // What the NIC has already, for a sandbox that is made anew; or else what the pod of its name had.
-            let same = mine.iter().find(|record| {
-                Family::of(record.address) == *family
-                    && (record.holder.nic == *if_name || record.holder.nic.is_empty())
-            });
+            let same = mine.iter().find(|record| Family::of(record.address) == *family);
             let former = former.get(family);
             let first = same.map(|record| record.pool.clone()).or_else(|| {
                 former
@@ -189,7 +198,8 @@ impl Agent {
             self.take(&name, *family, first, choices, claim, deadline)
         });
         let held: Vec<Held> = try_join_all(families).await?;
-        let reply = self.answer(request, &pod, &holder, &wishes, &selection, &held)?;
+        let own_routes = self.own_routes(if_name, &holder, own_routes, &wishes.networks, &held);
+        let reply = self.answer(if_name, &pod, &selection, &held, own_routes);
         // From here on nothing can fail: the addresses are the pod's.
         let taken = held.into_iter().map(Held::keep).collect::<Vec<_>>();
         self.sandboxes.arrived(container_id, if_name);
@@ -248,6 +258,24 @@ impl Agent {
         )?)
     }
 
+    /// Returns the choice that is as the NIC's records say.
+    fn recorded(&self, request: &AddRequest, pod: &PodName, mine: &[Record]) -> Selection {
+        let mut families: BTreeMap<Family, Vec<Choice>> = BTreeMap::new();
+        for Record { pool, address, .. } in mine {
+            let choice = Choice { pool: pool.clone(), found: Found::Name, free: None };
+            families.entry(Family::of(*address)).or_default().push(choice);
+        }
+        let known = self.endpoints.of(pod).into_iter().flat_map(|holds| holds.ips);
+        let clean = known.filter(|ip| ip.interface == request.if_name).find_map(|ip| ip.clean_gateway);
+        Selection {
+            rule: Rule::Default,
+            families,
+            without: BTreeMap::new(),
+            refused: Vec::new(),
+            clean_gateway: clean.unwrap_or(request.clean_gateway),
+        }
+    }
+
     /// Returns the controller at the top of the pod's owners, when a pool asks for it.
     async fn application(&self, pod: &Pod, pools: &[Arc<Candidate>]) -> Option<Application> {
         let asks = pools.iter().any(|pool| matches!(pool.pods, PodRule::Application(_)));
@@ -265,9 +293,27 @@ impl Agent {
         claim: Claim,
         deadline: Instant,
     ) -> Result<Held, AddError> {
-        let mut tried = Vec::new();
         let others = choices.iter().map(|choice| &choice.pool).filter(|pool| Some(*pool) != first.as_ref());
-        for pool in first.iter().chain(others) {
+        let pools: Vec<&String> = first.iter().chain(others).collect();
+        let (mut tried, mut resting) = (Vec::new(), Vec::new());
+        for pool in &pools {
+            match self.pools.take_rested(pool, claim.clone(), deadline).await {
+                Ok(held) => return Ok(held),
+                Err(error) => {
+                    let refusal = match &error {
+                        TakeError::Exhausted { refusal, .. } => Some(refusal),
+                        _ => None,
+                    };
+                    if let Some(Refusal::Exhausted { resting_until: Some(until), .. }) = refusal {
+                        resting.push((*until, *pool));
+                    }
+                    tried.push(error);
+                }
+            }
+        }
+        // No pool has an address that has rested: then from the one whose first is due the soonest.
+        resting.sort();
+        for (_, pool) in resting {
             match self.pools.take(pool, claim.clone(), deadline).await {
                 Ok(held) => return Ok(held),
                 Err(error) => tried.push(error),

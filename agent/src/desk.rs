@@ -26,6 +26,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::metrics::Batch;
+
 use batch::{Outcome, Verdict};
 pub use job::{DeskError, Filter, Held, Record, TakeError, Taken};
 pub(crate) use job::{Freeing, Job, Taking};
@@ -73,6 +75,8 @@ pub(crate) enum Told<'a> {
     Read(&'a model::select::Candidate),
     /// Pods do not hold so many of the addresses it offers.
     Free(u128),
+    /// Another writer was ahead of us.
+    Conflict(Batch),
 }
 
 /// What stands in the way of a desk.
@@ -381,7 +385,12 @@ impl Desk {
         self.ledger.roll_back();
         self.known = Known::No;
         match failure {
-            Failure::Conflict => self.turn.lost(),
+            Failure::Conflict => {
+                self.turn.lost();
+                let allocates = outcome.takes.iter().any(|verdict| matches!(verdict, Verdict::Granted(_)));
+                let batch = if allocates { Batch::Allocates } else { Batch::Releases };
+                (self.context.tell)(Told::Conflict(batch));
+            }
             failure => {
                 if let Failure::Unknown(_) = failure {
                     self.remember(outcome);

@@ -9,7 +9,7 @@ mod follow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use api::SpiderIPPool;
@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::desk::{
     self, Context, DeskError, Filter, Freeing, Held, Job, Notice, Record, TakeError, Taking, Told, Trouble,
 };
+use crate::metrics::Metrics;
 
 /// What all desks have in common.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +64,7 @@ struct Inner {
     wanted: mpsc::UnboundedSender<String>,
     /// Whether all pools of the first listing have been read.
     ready: watch::Sender<bool>,
+    metrics: OnceLock<Metrics>,
     state: Mutex<State>,
 }
 
@@ -130,11 +132,18 @@ impl Pools {
             reserved: watch::Sender::new(None),
             wanted,
             ready: watch::Sender::new(false),
+            metrics: OnceLock::new(),
             state: Mutex::default(),
         };
         let pools = Self { inner: Arc::new(inner) };
         follow::start(&pools, to_read);
         pools
+    }
+
+    /// Counts writes that another writer was ahead of, from now on.
+    pub fn measure(&self, metrics: Metrics) {
+        // Once is enough: all clones share it.
+        let _ = self.inner.metrics.set(metrics);
     }
 
     /// Waits until all pools that were there at the start have been read, and the reserved addresses.
@@ -188,8 +197,27 @@ impl Pools {
     /// # Errors
     /// See [`TakeError`].
     pub async fn take(&self, pool: &str, claim: Claim, deadline: Instant) -> Result<Held, TakeError> {
+        self.ask_for(pool, claim, deadline, deadline).await
+    }
+
+    /// Takes an address as [`take`](Self::take) does, except that a claim for which only resting addresses are left is
+    /// refused at once: another pool may have one that has rested.
+    ///
+    /// # Errors
+    /// See [`TakeError`].
+    pub async fn take_rested(&self, pool: &str, claim: Claim, deadline: Instant) -> Result<Held, TakeError> {
+        self.ask_for(pool, claim, deadline, Instant::now()).await
+    }
+
+    async fn ask_for(
+        &self,
+        pool: &str,
+        claim: Claim,
+        deadline: Instant,
+        patience: Instant,
+    ) -> Result<Held, TakeError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job::Take(Taking { claim, deadline, reply, parked: None, perhaps: None });
+        let job = Job::Take(Taking { claim, patience, reply, parked: None, perhaps: None });
         let trouble = self.inner.ask(pool, job)?;
         wait(pool, answer, deadline, &trouble).await?
     }
@@ -314,6 +342,10 @@ impl Inner {
 
     /// Takes note of how a desk found its pool.
     fn told(&self, pool: &str, told: &Told<'_>) {
+        if let Told::Conflict(batch) = told {
+            self.metrics.get().into_iter().for_each(|metrics| metrics.conflict(*batch));
+            return;
+        }
         let mut state = self.state();
         let Some(known) = state.pools.get_mut(pool).and_then(|entry| entry.candidate.as_mut()) else {
             return;

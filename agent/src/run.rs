@@ -57,6 +57,7 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
     watches.spawn(until(stop.clone(), follow_namespaces));
     let rules = Rules { rest: settings.rest, cap: settings.max_allocated };
     let pools = Pools::start(client.clone(), &settings.node, rules, stop.clone(), &work);
+    pools.measure(metrics.clone());
     let owners = Owners::new(client.clone());
     let (endpoints, write_endpoints) =
         Endpoints::start(client.clone(), &settings.node, owners.clone(), metrics.clone(), stop.clone());

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use api::{EndpointIp, Route};
 use ipnet::IpNet;
-use model::select::{Selection, Wishes, routes_by_nic};
+use model::select::{Networks, PodRoute, Selection, routes_by_nic};
 use model::{Family, Holder};
 use tracing::debug;
-use wire::{AddReply, AddRequest, Ip};
+use wire::{AddReply, Ip};
 
-use super::AddError;
 use crate::agent::Agent;
 use crate::desk::{Held, Taken};
 use crate::pods::Pod;
@@ -23,25 +22,20 @@ const GATEWAY_DETECTION: &str = "ipam.spidernet.io/gateway-detection";
 const MIGRATION: &str = "kubevirt.io/migrationJobName";
 
 impl Agent {
-    /// Puts the answer together.
-    ///
-    /// # Errors
-    /// When the pod's own routes cannot be read.
+    /// Puts the answer together; `own` are the routes that the pod itself asks for.
     pub(super) fn answer(
         &self,
-        request: &AddRequest,
+        nic: &str,
         pod: &Pod,
-        holder: &Holder,
-        wishes: &Wishes,
         selection: &Selection,
         held: &[Held],
-    ) -> Result<AddReply, AddError> {
-        let nic = &request.if_name;
+        own: Vec<Route>,
+    ) -> AddReply {
         let migrates = pod.annotations.contains_key(MIGRATION);
         let ips = held.iter().map(Held::taken).map(|taken| Ip {
             version: if taken.address.is_ipv4() { 4 } else { 6 },
             address: cidr(taken),
-            nic: nic.clone(),
+            nic: nic.to_owned(),
             ip_pool: taken.pool.clone(),
             gateway: taken.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
             vlan: 0,
@@ -51,7 +45,6 @@ impl Agent {
                 && said(taken, CONFLICT_DETECTION, self.settings.conflict_detection),
         });
         let ips = ips.collect();
-        let own = self.own_routes(nic, holder, wishes, held)?;
         let mut places = BTreeSet::new();
         let routes = held
             .iter()
@@ -60,26 +53,23 @@ impl Agent {
             .chain(own)
             // Two routes to one place would fail in the pod: the pod's own wish comes after the pool's.
             .filter(|route| places.insert(route.dst.clone()))
-            .map(|Route { dst, gw }| wire::Route { if_name: nic.clone(), dst, gw })
+            .map(|Route { dst, gw }| wire::Route { if_name: nic.to_owned(), dst, gw })
             .collect();
-        Ok(AddReply { ips, routes })
+        AddReply { ips, routes }
     }
 
     /// Returns the routes of the pod's own annotation that leave through this NIC.
-    fn own_routes(
+    pub(super) fn own_routes(
         &self,
         nic: &str,
         holder: &Holder,
-        wishes: &Wishes,
+        wanted: &[PodRoute],
+        networks: &Networks,
         held: &[Held],
-    ) -> Result<Vec<Route>, AddError> {
-        let wanted = match &wishes.routes {
-            None => return Ok(Vec::new()),
-            Some(Ok(wanted)) => wanted,
-            Some(Err(bad)) => {
-                return Err(AddError::Annotation { pod: holder.pod.clone(), why: bad.to_string() });
-            }
-        };
+    ) -> Vec<Route> {
+        if wanted.is_empty() {
+            return Vec::new();
+        }
         let subnets = held.iter().map(|held| held.taken().subnet).collect();
         let mut nics = vec![(nic.to_owned(), subnets)];
         for ip in self.endpoints.of(&holder.pod).into_iter().flat_map(|holds| holds.ips) {
@@ -89,17 +79,14 @@ impl Agent {
             }
         }
         // In the order in which the pod has them, whichever comes first now: each route leaves through one NIC.
-        nics.sort_by_key(|(nic, _)| (wishes.networks.position(nic).unwrap_or(usize::MAX), nic.clone()));
+        nics.sort_by_key(|(nic, _)| (networks.position(nic).unwrap_or(usize::MAX), nic.clone()));
         let (taken, left) = routes_by_nic(wanted, &nics);
         for route in left {
             debug!(pod = %holder.pod, nic, dst = %route.dst, gw = %route.gw, "the next hop of a route is near no NIC yet");
         }
         let at = nics.iter().position(|(name, _)| name == nic);
         let own = at.and_then(|at| taken.into_iter().nth(at)).unwrap_or_default();
-        Ok(own
-            .into_iter()
-            .map(|route| Route { dst: route.dst.to_string(), gw: route.gw.to_string() })
-            .collect())
+        own.into_iter().map(|route| Route { dst: route.dst.to_string(), gw: route.gw.to_string() }).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::ledger::{Grant, Refusal, Standing};
+use model::ledger::{Claim, Grant, Ledger, Refusal, Standing};
 use tokio::time::Instant;
 
 use super::job::Stake;
@@ -43,6 +43,16 @@ impl Desk {
                 take.claim.holder.node.clear();
             }
             let verdict = match (&open, take.parked) {
+                // Who has an address of a closed pool keeps it, for a sandbox that is made anew as well.
+                (Err(TakeError::Closed { .. }), _) if has(&self.ledger, &take.claim) => {
+                    match self.ledger.take(&take.claim, now) {
+                        Ok(grant) => Verdict::Granted(grant),
+                        Err(refusal) => Verdict::Refused(TakeError::Exhausted {
+                            pool: self.context.pool.clone(),
+                            refusal,
+                        }),
+                    }
+                }
                 (Err(error), _) => Verdict::Refused(error.clone()),
                 (Ok(()), Some(until)) if until > instant && self.known == Known::Once => Verdict::Waits,
                 (Ok(()), _) => match self.ledger.take(&take.claim, now) {
@@ -56,7 +66,7 @@ impl Desk {
                         };
                         let pool = self.context.pool.clone();
                         let refused = Verdict::Refused(TakeError::Exhausted { pool, refusal });
-                        due.filter(|due| *due < take.deadline).map_or(refused, Verdict::Parked)
+                        due.filter(|due| *due < take.patience).map_or(refused, Verdict::Parked)
                     }
                 },
             };
@@ -138,4 +148,11 @@ impl Desk {
         let stake = birth.zip(self.desk.upgrade()).map(|(birth, desk)| Stake { address, birth, desk });
         Ok(Held::new(taken, stake))
     }
+}
+
+/// Whether the claim's NIC has an address already, of those that the pool offers.
+fn has(ledger: &Ledger, claim: &Claim) -> bool {
+    let Claim { holder, .. } = claim;
+    let own = |nic: &str| nic.is_empty() || nic == holder.nic;
+    ledger.of(&holder.uid).any(|(address, record)| own(&record.nic) && ledger.offer().contains(address))
 }

@@ -205,8 +205,9 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) struct Taking {
     pub(crate) claim: Claim,
-    pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<Held, TakeError>>,
+    /// Until when it waits for an address that rests.
+    pub(crate) patience: Instant,
     /// Not before then: the first resting address is due.
     pub(crate) parked: Option<Instant>,
     /// What a write gave it of which it is not known whether it was made.

@@ -124,6 +124,28 @@ async fn a_pool_without_address_left_is_passed_over_and_a_missing_one_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pool_whose_free_addresses_rest_is_passed_over_while_another_has_one() {
+    let stage = Stage::open().await;
+    let (small, large) = (
+        stage.pool("small", 4, 1, (1, 1), json!({})).await,
+        stage.pool("large", 4, 2, (1, 1), json!({})).await,
+    );
+    let agent = stage.launch("a", "addressRestSeconds: 4\n");
+    agent.serves().await;
+    let pools = named("ippool", &json!({"ipv4": [small, large]}));
+    let first = stage.annotated("one", "a", pools.clone()).await;
+    agent.address(&first, "c1", "eth0").await;
+    stage.remove(&first).await;
+    agent.del(&first, "c1", "eth0").await;
+    let second = stage.annotated("two", "a", pools.clone()).await;
+    let start = std::time::Instant::now();
+    assert_eq!(agent.address(&second, "c2", "eth0").await, stage.v4(2, 1));
+    assert!(start.elapsed().as_secs() < 3, "at once");
+    let third = stage.annotated("three", "a", pools).await;
+    assert_eq!(agent.address(&third, "c3", "eth0").await, stage.v4(1, 1), "when it has rested");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_named_nic_gets_an_address_of_its_own_pools() {
     let stage = Stage::open().await;
     let (one, two) = (

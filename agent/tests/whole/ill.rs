@@ -129,6 +129,25 @@ async fn a_pool_that_is_deleted_in_use_takes_nobody_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_disabled_serves_nobody_new_and_those_it_served_still() {
+    let stage = Stage::open().await;
+    let pool = stage.node_pool("a4", "a", 4, 1, (1, 20)).await;
+    let agent = stage.agent("a").await;
+    let pod = stage.pod("web", "a", json!({})).await;
+    let address = agent.address(&pod, "c1", "eth0").await;
+    stage.patch_pool(&pool, json!({"spec": {"disable": true}})).await;
+    let new = stage.pod("new", "a", json!({})).await;
+    eventually("nobody new is served", async || {
+        let (status, sentence) = agent.call("POST", "/v1/ipam/ip", Some(&new.request("c2", "eth0"))).await;
+        (status == 500 && sentence.as_str().is_some_and(|text| text.contains("disable"))).then_some(())
+    })
+    .await;
+    // Its node was restarted, say: all sandboxes are made anew.
+    assert_eq!(agent.address(&pod, "c3", "eth0").await, address);
+    assert_eq!(stage.records(&pool).await[&address].container, "c3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_leaves_nothing() {
     let stage = Stage::open().await;
     let pool = stage.node_pool("a4", "a", 4, 1, (1, 1)).await;
@@ -232,8 +251,7 @@ async fn an_agent_that_is_killed_in_the_middle_loses_nothing_and_doubles_nothing
 async fn while_the_api_server_is_away_requests_wait_and_then_go_through() {
     let mut stage = Stage::open().await;
     let text = std::fs::read_to_string(stage.kubeconfig()).expect("a kubeconfig");
-    let line = text.lines().find(|line| line.trim_start().starts_with("server:")).expect("a server");
-    let server = line.trim().trim_start_matches("server:").trim().trim_matches('"');
+    let server = testbed::shared().server();
     let proxy = Proxy::start(&server.parse().expect("a URL")).await;
     let path = stage.dir.path().join("kubeconfig");
     let url = proxy.url().to_string();

@@ -3,7 +3,7 @@
 //! Paths and field names are upstream's (`/v1`, version 1.2), so that its plugin can talk to our agent and ours to its.
 //! Fields that upstream does not know are optional and skipped when empty.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/var/run/spidernet/spiderpool.sock";
@@ -42,10 +42,20 @@ pub struct AddRequest {
     #[serde(rename = "podUID")]
     pub pod_uid: String,
     /// The CNI configuration's pools for IPv4.
-    #[serde(default, rename = "defaultIPv4IPPool", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_empty",
+        rename = "defaultIPv4IPPool",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub default_ipv4_pools: Vec<String>,
     /// The CNI configuration's pools for IPv6.
-    #[serde(default, rename = "defaultIPv6IPPool", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_empty",
+        rename = "defaultIPv6IPPool",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub default_ipv6_pools: Vec<String>,
     /// Whether the interface shall bring no default route.
     #[serde(default)]
@@ -59,10 +69,11 @@ pub struct AddRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddReply {
     /// The addresses.
+    #[serde(deserialize_with = "null_is_empty")]
     pub ips: Vec<Ip>,
     /// All routes, the default route among them: upstream's agent puts it here, once for each family, unless the interface is to
     /// bring none, and its plugin takes routes from nowhere else.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
 }
 
@@ -226,6 +237,7 @@ pub struct Endpoint {
     /// The pod's node.
     pub node: String,
     /// One element an interface.
+    #[serde(deserialize_with = "null_is_empty")]
     pub interfaces: Vec<EndpointInterface>,
 }
 
@@ -260,7 +272,7 @@ pub struct EndpointInterface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_gateway: Option<String>,
     /// Further routes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
 }
 
@@ -270,19 +282,29 @@ pub struct CoordinatorConfig {
     /// `auto`, `underlay`, `overlay` or `disabled`.
     pub mode: String,
     /// The blocks of the pods of the cluster's overlay network.
-    #[serde(rename = "overlayPodCIDR")]
+    #[serde(rename = "overlayPodCIDR", deserialize_with = "null_is_empty")]
     pub overlay_pod_cidr: Vec<String>,
     /// The blocks of the cluster's services.
-    #[serde(rename = "serviceCIDR")]
+    #[serde(rename = "serviceCIDR", deserialize_with = "null_is_empty")]
     pub service_cidr: Vec<String>,
     /// Whether the routes of a pod with several interfaces are tuned.
     #[serde(rename = "tunePodRoutes")]
     pub tune_pod_routes: bool,
     /// Blocks that a pod reaches through its node.
-    #[serde(default, rename = "hijackCIDR", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_empty",
+        rename = "hijackCIDR",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub hijack_cidr: Vec<String>,
     /// Routes of the pod's policy table.
-    #[serde(default, rename = "policyRoutes", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_empty",
+        rename = "policyRoutes",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub policy_routes: Vec<CoordinatorRoute>,
     /// The first two bytes of the interfaces' MAC addresses.
     #[serde(default, rename = "podMACPrefix", skip_serializing_if = "String::is_empty")]
@@ -314,6 +336,13 @@ pub struct CoordinatorRoute {
     pub dst: String,
     /// The next hop.
     pub gw: String,
+}
+
+/// Reads a list as upstream writes it: Go's empty list is `null`.
+fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -111,7 +111,16 @@ impl ControlPlane {
             begun.elapsed().as_secs_f64(),
             cluster.kubeconfig().display()
         ));
-        Ok(Self { cluster, scheduler, controller_manager, apiserver, etcd, _door: door, port: ports.api, scratch })
+        Ok(Self {
+            cluster,
+            scheduler,
+            controller_manager,
+            apiserver,
+            etcd,
+            _door: door,
+            port: ports.api,
+            scratch,
+        })
     }
 
     /// The folder with its kubeconfig and the log of each part.
@@ -128,7 +137,16 @@ impl ControlPlane {
     /// The process ids of its parts, by name.
     #[must_use]
     pub fn processes(&self) -> [(&'static str, u32); 4] {
-        let Self { cluster: _, scheduler, controller_manager, apiserver, etcd, _door: _, port: _, scratch: _ } = self;
+        let Self {
+            cluster: _,
+            scheduler,
+            controller_manager,
+            apiserver,
+            etcd,
+            _door: _,
+            port: _,
+            scratch: _,
+        } = self;
         [etcd, apiserver, controller_manager, scheduler].map(|child| (child.name(), child.id()))
     }
 
@@ -137,7 +155,16 @@ impl ControlPlane {
     /// # Errors
     /// [`Error::Ended`], naming the part.
     pub fn check(&mut self) -> Result<(), Error> {
-        let Self { cluster: _, scheduler, controller_manager, apiserver, etcd, _door: _, port: _, scratch: _ } = self;
+        let Self {
+            cluster: _,
+            scheduler,
+            controller_manager,
+            apiserver,
+            etcd,
+            _door: _,
+            port: _,
+            scratch: _,
+        } = self;
         [etcd, apiserver, controller_manager, scheduler].into_iter().try_for_each(Child::check)
     }
 }

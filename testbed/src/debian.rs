@@ -13,7 +13,7 @@ pub(crate) struct Packages {
     /// What they are together, for people; also the folder's name.
     pub(crate) name: &'static str,
     /// Their names.
-    pub(crate) packages: &'static [&'static str],
+    pub(crate) names: &'static [&'static str],
     /// How long fetching them takes, in seconds.
     pub(crate) seconds: u32,
 }
@@ -56,7 +56,7 @@ impl Packages {
 
     fn download(&self, into: &Path, log: &Path) -> Result<(), Error> {
         let mut command = apt(&["download"]);
-        command.args(self.packages).current_dir(into);
+        command.args(self.names).current_dir(into);
         progress::run(
             &format!("fetching {} from Debian, once (about {} s)", self.name, self.seconds),
             command,
@@ -65,8 +65,7 @@ impl Packages {
     }
 
     fn missing(&self, error: &Error) -> Error {
-        let remedy =
-            format!("install Debian's {}; fetching them failed: {error}", self.packages.join(", "));
+        let remedy = format!("install Debian's {}; fetching them failed: {error}", self.names.join(", "));
         Error::Missing { program: self.name.to_owned(), remedy }
     }
 }

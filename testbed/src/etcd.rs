@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::debian::Packages;
 use crate::error::Error;
 
-const ETCD: Packages = Packages { name: "etcd", packages: &["etcd-server"], seconds: 3 };
+const ETCD: Packages = Packages { name: "etcd", names: &["etcd-server"], seconds: 3 };
 const PROGRAM: &str = "usr/bin/etcd";
 
 /// Where the cache keeps the program.

@@ -3,11 +3,12 @@
 mod door;
 mod software;
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -205,7 +206,12 @@ impl Guest {
         if status == 0 {
             return Ok(stdout);
         }
-        Err(Error::InGuest { node: self.name.clone(), script: script.to_owned(), status, said: stdout + &stderr })
+        Err(Error::InGuest {
+            node: self.name.clone(),
+            script: script.to_owned(),
+            status,
+            said: stdout + &stderr,
+        })
     }
 }
 
@@ -266,15 +272,16 @@ fn settings(name: &str, programs: &NodePrograms) -> String {
 
 /// What `ip -batch` in the guest makes of its NICs.
 fn network(nics: &[GuestNic]) -> String {
+    // Writing into a String cannot fail.
     let mut plan = "link set lo up\n".to_owned();
     for (k, GuestNic { addresses, gateways, .. }) in nics.iter().enumerate() {
-        plan += &format!("link set vec{k} name eth{k}\nlink set eth{k} up\n");
+        let _ = writeln!(plan, "link set vec{k} name eth{k}\nlink set eth{k} up");
         for (address, length) in addresses {
             let flag = if address.is_ipv6() { " nodad" } else { "" };
-            plan += &format!("addr add {address}/{length} dev eth{k}{flag}\n");
+            let _ = writeln!(plan, "addr add {address}/{length} dev eth{k}{flag}");
         }
         for gateway in gateways {
-            plan += &format!("route add default via {gateway} dev eth{k}\n");
+            let _ = writeln!(plan, "route add default via {gateway} dev eth{k}");
         }
     }
     plan

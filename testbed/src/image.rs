@@ -25,8 +25,7 @@ pub const BUSYBOX: &str = "docker.io/library/busybox:latest";
 pub const PROBE: &str = "spiderpool.test/probe:latest";
 
 /// Debian's package of the static one, on its own: images are also made where no nodes are.
-const BUSYBOX_PACKAGE: Packages =
-    Packages { name: "debian-busybox", packages: &["busybox-static"], seconds: 3 };
+const BUSYBOX_PACKAGE: Packages = Packages { name: "debian-busybox", names: &["busybox-static"], seconds: 3 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";

@@ -24,7 +24,10 @@ impl Netns {
     /// Makes an empty one, its loopback up. Needs root.
     pub(crate) fn create() -> Result<Self, Error> {
         let made = on_thread(|| {
-            #[expect(unsafe_code, reason = "a namespace of its own for a thread that shares no file descriptors table flag")]
+            #[expect(
+                unsafe_code,
+                reason = "a namespace of its own for a thread that shares no file descriptors table flag"
+            )]
             unsafe {
                 unshare_unsafe(UnshareFlags::NEWNET)?;
             }

@@ -12,7 +12,7 @@ use crate::{cache, containerd, kubernetes};
 /// What guests and the network need of Debian beside CNI plugins and images, and the libraries of these that a small installation lacks.
 const DEBIAN: Packages = Packages {
     name: "debian-nodes",
-    packages: &[
+    names: &[
         "busybox-static",
         "iproute2",
         "iptables",

@@ -40,7 +40,14 @@ impl Setup {
     /// A dual-stack cluster with a node per instance of `topology`.
     #[must_use]
     pub fn new(topology: Topology) -> Self {
-        Self { topology, families: Families::Dual, folder: None, plugins: Vec::new(), networks: None, product: None }
+        Self {
+            topology,
+            families: Families::Dual,
+            folder: None,
+            plugins: Vec::new(),
+            networks: None,
+            product: None,
+        }
     }
 
     /// Which families nodes and services have.
@@ -112,10 +119,10 @@ impl Nodes {
         all.extend(product.iter().map(|product| product.plugin.clone()));
         let mut machines = Machines::prepare(sky)?;
         let gateway = machines.gateway(families)?;
-        let place = Place::Vpc { netns: machines.netns().clone(), gateway, families };
+        let site = Place::Vpc { netns: machines.netns().clone(), gateway, families };
         let plane = match &folder {
-            Some(folder) => ControlPlane::start_with(|| Scratch::at(folder), &place)?,
-            None => ControlPlane::start_with(Scratch::temporary, &place)?,
+            Some(folder) => ControlPlane::start_with(|| Scratch::at(folder), &site)?,
+            None => ControlPlane::start_with(Scratch::temporary, &site)?,
         };
         let server = format!("https://{}", SocketAddr::from((gateway, plane.port())));
         let controller = match &product {
@@ -136,7 +143,7 @@ impl Nodes {
                 provider_id: regions_provider_id(instance),
                 images: images.clone(),
                 plugins: all.clone(),
-                networks: networks.clone().unwrap_or_else(|| vec![node_local(number)]),
+                networks: networks.clone().unwrap_or_else(|| vec![node_local(number, families)]),
             })
         })?;
         let nodes = Self { controller, machines, plane, server, families, product };
@@ -159,7 +166,8 @@ impl Nodes {
             let node = format!("spidernodes/{}", guest.name());
             self.kubectl(&["wait", &timeout, "--for=create", &node])?;
             self.kubectl(&["wait", &timeout, "--for=condition=Synced=true", &node])?;
-            let socket = "for _ in {1..600}; do [ -S /run/spidernet/spiderpool.sock ] && exit; sleep 0.1; done; false";
+            let socket =
+                "for _ in {1..600}; do [ -S /run/spidernet/spiderpool.sock ] && exit; sleep 0.1; done; false";
             if guest.run(socket)?.status != 0 {
                 return Err(Error::Node {
                     node: guest.name().to_owned(),
@@ -285,17 +293,20 @@ impl Nodes {
 }
 
 /// A network that exists on its node only: enough for the node to be Ready.
-fn node_local(number: usize) -> (String, Value) {
-    let network = json!({
-        "cniVersion": "1.0.0",
-        "name": "node-local",
-        "plugins": [{"type": "ptp", "ipam": {
-            "type": "host-local",
-            "dataDir": "/run/cni-ipam",
-            "ranges": [[{"subnet": format!("10.244.{}.0/24", number % 256)}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
-        }}],
-    });
+fn node_local(number: usize, families: Families) -> (String, Value) {
+    let number = number % 256;
+    let (mut ranges, mut routes) = (Vec::new(), Vec::new());
+    if families.has_v4() {
+        ranges.push(json!([{"subnet": format!("10.245.{number}.0/24")}]));
+        routes.push(json!({"dst": "0.0.0.0/0"}));
+    }
+    if families.has_v6() {
+        ranges.push(json!([{"subnet": format!("fd00:10:245:{number:x}::/64")}]));
+        routes.push(json!({"dst": "::/0"}));
+    }
+    let ipam = json!({"type": "host-local", "dataDir": "/run/cni-ipam", "ranges": ranges, "routes": routes});
+    let plugins = json!([{"type": "ptp", "ipam": ipam}]);
+    let network = json!({"cniVersion": "1.0.0", "name": "node-local", "plugins": plugins});
     ("10-node-local.conflist".to_owned(), network)
 }
 

@@ -88,13 +88,13 @@ pub(crate) fn detached(dir: &Path, arguments: &[String]) -> anyhow::Result<ExitC
     // A session of its own: it shall not end with the terminal.
     let mut command = Command::new("setsid");
     command.arg(std::env::current_exe()?).args(arguments);
-    command.stdin(Stdio::null()).stdout(append(out)?).stderr(append(err)?);
+    command.stdin(Stdio::null()).stdout(append(&out)?).stderr(append(&err)?);
     let mut child = command.spawn().context("cannot start setsid")?;
     follow(&mut child, &mut said)
 }
 
 /// Both of its outputs go into one file, so each must write at the end that the other moved.
-fn append(file: File) -> anyhow::Result<File> {
+fn append(file: &File) -> anyhow::Result<File> {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     File::options().append(true).open(path).context("cannot open what the cluster says")
@@ -167,7 +167,8 @@ fn explain(nodes: &Nodes) -> anyhow::Result<()> {
     let programs = Programs::ensure()?;
     let kubectl = programs.paths().into_iter().find(|(name, _)| *name == "kubectl");
     let folder = kubectl.and_then(|(_, path)| path.parent()).context("the testbed has no kubectl")?;
-    let on_path = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|entry| entry == folder));
+    let on_path = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|entry| entry == folder));
     if !on_path {
         println!("export PATH={}:$PATH", folder.display());
     }

@@ -121,8 +121,7 @@ fn server_params(addresses: &[IpAddr]) -> CertificateParams {
     let mut params = nameless();
     params.distinguished_name.push(DnType::CommonName, "kubernetes");
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    params.subject_alt_names =
-        addresses.iter().copied().chain([loopback]).map(SanType::IpAddress).collect();
+    params.subject_alt_names = addresses.iter().copied().chain([loopback]).map(SanType::IpAddress).collect();
     let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
     params
         .subject_alt_names

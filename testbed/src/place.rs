@@ -14,8 +14,7 @@ use crate::vpc::Families;
 /// The service range of every cluster that has IPv4.
 const SERVICES_V4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16));
 /// The service range of every cluster that has IPv6; 108 is the longest prefix that Kubernetes hands out whole.
-const SERVICES_V6: IpNet =
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0), 108));
+const SERVICES_V6: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0), 108));
 
 /// Where a control plane runs.
 #[derive(Debug, Clone)]

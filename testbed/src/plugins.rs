@@ -24,7 +24,7 @@ const PROGRAMS: [(&str, &str); 4] = [
 
 /// Upstream's own plugins, as Debian has them: version 1.1.1, which speaks CNI up to 1.0.0.
 const UPSTREAM: Packages =
-    Packages { name: "debian-cni", packages: &["containernetworking-plugins"], seconds: 5 };
+    Packages { name: "debian-cni", names: &["containernetworking-plugins"], seconds: 5 };
 
 /// The programs that stand in for, or look into, what calls and what surrounds our CNI plugins.
 #[derive(Debug, Clone)]

@@ -132,7 +132,9 @@ impl Signals {
 
 /// Runs `task` with the signals caught. One that comes before, while programs are built or started, ends us at once: what
 /// we started then goes down as after a crash.
-pub(crate) fn listening(task: impl AsyncFnOnce(&mut Signals) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+pub(crate) fn listening(
+    task: impl AsyncFnOnce(&mut Signals) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -88,7 +88,8 @@ impl Vpc {
         for (bridge, vswitch) in &self.bridges {
             let _ = writeln!(plan, "link add {bridge} address {GATEWAY_MAC} type bridge mcast_snooping 0");
             let _ = writeln!(plan, "link set {bridge} up alias {}", vswitch.id);
-            let _ = writeln!(plan, "addr add {}/{} dev {bridge}", vswitch.gateway(), vswitch.cidr.prefix_len());
+            let _ =
+                writeln!(plan, "addr add {}/{} dev {bridge}", vswitch.gateway(), vswitch.cidr.prefix_len());
             if let (Some(gateway), Some(cidr)) = (vswitch.ipv6_gateway(), vswitch.ipv6_cidr) {
                 let _ = writeln!(plan, "addr add {gateway}/{} dev {bridge} nodad", cidr.prefix_len());
             }
@@ -126,7 +127,9 @@ impl Vpc {
         let plan: String = self
             .bridges
             .iter()
-            .flat_map(|(bridge, _)| addresses.iter().map(move |ip| format!("neigh flush to {ip} dev {bridge}\n")))
+            .flat_map(|(bridge, _)| {
+                addresses.iter().map(move |ip| format!("neigh flush to {ip} dev {bridge}\n"))
+            })
             .collect();
         if !plan.is_empty() {
             // An entry that is not there is as good.
@@ -162,12 +165,8 @@ fn feed(netns: &Netns, mut command: Command, input: &str) -> Result<(), Error> {
     let program = command.get_program().display().to_string();
     let start = |source| Error::Start { program: program.clone(), source };
     netns.place(&mut command);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(start)?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(start)?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that fails early does not read on; its exit status tells why.
         drop(stdin.write_all(input.as_bytes()));

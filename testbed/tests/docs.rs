@@ -40,8 +40,13 @@ const LINTS: Runner = By(".ci/run", "cargo clippy --workspace --all-targets --lo
 const CI: Runner = By(".ci/run", "step \"tests\"");
 
 /// Documents whose every command one test runs.
-const WHOLE: &[(&str, Runner)] =
-    &[("docs/cli.md", By("ctl/tests/cli/guide.rs", "fn every_command_does_what_is_written"))];
+const WHOLE: &[(&str, Runner)] = &[
+    ("docs/cli.md", By("ctl/tests/cli/guide.rs", "fn every_command_does_what_is_written")),
+    (
+        "docs/testbed.md",
+        By("testbed/tests/cluster.rs", "fn the_guide_to_the_nodes_is_followed_word_for_word"),
+    ),
+];
 
 /// All other commands, without the comment at their end.
 const COMMANDS: &[(&str, Runner)] = &[

@@ -169,12 +169,7 @@ fn get(cloud: &mut Cloud, incoming: &Incoming) -> Page {
 }
 
 /// Every path below the version, with its text. None when the instance is not known.
-fn tree(
-    cloud: &Cloud,
-    world: &World,
-    peer: IpAddr,
-    role: Option<&str>,
-) -> Option<BTreeMap<String, String>> {
+fn tree(cloud: &Cloud, world: &World, peer: IpAddr, role: Option<&str>) -> Option<BTreeMap<String, String>> {
     let asks = world.nics().find(|nic| nic.addresses().contains(&peer));
     let asks = asks.and_then(|nic| Some(nic.attachment.as_ref()?.instance.as_str()));
     let instance = world.instance(asks.or(cloud.metadata.instance.as_deref())?)?;

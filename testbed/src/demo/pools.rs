@@ -14,7 +14,6 @@ use testbed::{Controller, Signal, spawn_tied};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-
 /// A demo whose pools are not right by then has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often we look whether the controller still runs while we wait for the pools.

@@ -57,8 +57,7 @@ impl Door {
             }
             thread::sleep(LOOK);
         };
-        let read =
-            |kind| String::from_utf8_lossy(&fs::read(path(kind)).unwrap_or_default()).into_owned();
+        let read = |kind| String::from_utf8_lossy(&fs::read(path(kind)).unwrap_or_default()).into_owned();
         let output = Output { status, stdout: read(".out"), stderr: read(".err") };
         for kind in ["", ".out", ".err", ".status"] {
             // They are looked at by nobody any more, and gone with the folder at the latest.

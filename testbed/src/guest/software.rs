@@ -59,7 +59,10 @@ impl Software<'_> {
         write("kubelet.yaml", &format!("{:#}\n", kubelet(provider_id, *families, &authority)))?;
         write("kube-proxy.yaml", &format!("{:#}\n", kube_proxy(node, *families, folder)))?;
         let runc = programs.debian.join("usr/sbin/runc");
-        write("containerd.toml", &CONTAINERD.replace("RUNC", &runc.display().to_string()).replace("PAUSE", PAUSE))?;
+        write(
+            "containerd.toml",
+            &CONTAINERD.replace("RUNC", &runc.display().to_string()).replace("PAUSE", PAUSE),
+        )?;
         write("software", START)?;
         let networks_folder = folder.join("cni");
         fs::create_dir_all(&networks_folder).map_err(Error::file("create", &networks_folder))?;
@@ -125,7 +128,7 @@ fn kubelet(provider_id: &str, families: Families, authority: &Path) -> Value {
 fn kube_proxy(node: &str, families: Families, folder: &Path) -> Value {
     // No pod has an address of these ranges, so everything that comes from outside a node is masqueraded: only then do the
     // answers to pods with addresses of the VPC come back through the node.
-    let none = match families {
+    let nobodys = match families {
         Families::V4 => "10.244.0.0/16",
         Families::V6 => "fd00:10:244::/56",
         Families::Dual => "10.244.0.0/16,fd00:10:244::/56",
@@ -138,6 +141,6 @@ fn kube_proxy(node: &str, families: Families, folder: &Path) -> Value {
         "clientConnection": {"kubeconfig": folder.join("kube-proxy.kubeconfig")},
         // A guest's kernel lets nobody set these.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},
-        "clusterCIDR": none,
+        "clusterCIDR": nobodys,
     })
 }

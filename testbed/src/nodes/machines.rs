@@ -38,7 +38,8 @@ impl Sky {
         let control = Some(([127, 0, 0, 1], 0).into());
         // On a thread of its own, for a caller may be in a runtime that must not be blocked from inside.
         let sim = std::thread::scope(|scope| {
-            let start = || runtime.block_on(Simulator::start_on(Addresses { control, ..Addresses::default() }));
+            let start =
+                || runtime.block_on(Simulator::start_on(Addresses { control, ..Addresses::default() }));
             scope.spawn(start).join()
         });
         let sim = match sim {
@@ -99,7 +100,7 @@ pub struct Machines {
     vpc: Arc<Vpc>,
     sky: Sky,
     programs: NodePrograms,
-    _scratch: Option<Scratch>,
+    scratch: Option<Scratch>,
 }
 
 impl Machines {
@@ -111,7 +112,7 @@ impl Machines {
         let scratch = Scratch::temporary()?;
         let mut machines = Self::prepare(Sky::start(topology, families)?)?;
         machines.boot(&scratch.path().join("nodes"), |_, _| None)?;
-        machines._scratch = Some(scratch);
+        machines.scratch = Some(scratch);
         Ok(machines)
     }
 
@@ -124,7 +125,7 @@ impl Machines {
         let sim = Arc::clone(&sky.sim);
         let filter = Filter::start(Arc::clone(&vpc), move || sim.edit(|cloud| cloud.world().clone()));
         let (guests, plugged) = (Vec::new(), Vec::new());
-        Ok(Self { guests, plugged, filter, _outside: outside, vpc, sky, programs, _scratch: None })
+        Ok(Self { guests, plugged, filter, _outside: outside, vpc, sky, programs, scratch: None })
     }
 
     /// Boots the guests, each with its files in a folder of `home`, and waits until all are up.

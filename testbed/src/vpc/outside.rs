@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -28,7 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The world of one VPC.
 #[derive(Debug)]
 pub(crate) struct Outside {
-    _netns: Netns,
+    netns: Netns,
+    hosts: Vec<SocketAddr>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Outside {
@@ -52,24 +56,38 @@ impl Outside {
         vpc.nft(
             "table ip nat {\n chain post {\n type nat hook postrouting priority 100\n oifname \"world\" masquerade\n }\n}\n",
         )?;
+        let mut outside = Self { netns, hosts: Vec::new(), ended: Arc::default() };
         for ip in [IpAddr::V4(WORLD_V4), IpAddr::V6(WORLD_V6)] {
             for port in [PLAIN, HTTP] {
-                serve(&netns, SocketAddr::from((ip, port)))?;
+                outside.serve(SocketAddr::from((ip, port)))?;
             }
         }
-        Ok(Self { _netns: netns })
+        Ok(outside)
+    }
+
+    fn serve(&mut self, address: SocketAddr) -> Result<(), Error> {
+        let listener = self.netns.listen(address)?;
+        let ended = Arc::clone(&self.ended);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if ended.load(Ordering::Acquire) {
+                    break;
+                }
+                thread::spawn(move || answer(stream));
+            }
+        });
+        self.hosts.push(address);
+        Ok(())
     }
 }
 
-fn serve(netns: &Netns, address: SocketAddr) -> Result<(), Error> {
-    let listener = netns.listen(address)?;
-    // It ends with the process; the world is small enough for that.
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream));
-        }
-    });
-    Ok(())
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        // Each listener wakes up once more; else it would keep the namespace as long as the process lives.
+        let wake = || self.hosts.iter().map(|host| TcpStream::connect_timeout(host, PATIENCE)).for_each(drop);
+        drop(self.netns.run(wake));
+    }
 }
 
 /// A client that goes away early needs no answer.
@@ -81,11 +99,11 @@ fn answer(mut stream: TcpStream) -> Option<()> {
     }
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut request: Vec<u8> = Vec::new();
-    let mut part = [0_u8; 1024];
+    let mut piece = [0_u8; 1024];
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
-        match stream.read(&mut part) {
+        match stream.read(&mut piece) {
             Ok(0) | Err(_) => break,
-            Ok(length) => request.extend(part.iter().take(length)),
+            Ok(length) => request.extend(piece.iter().take(length)),
         }
     }
     let length = body.len();

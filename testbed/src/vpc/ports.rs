@@ -17,6 +17,10 @@ pub(crate) struct Port {
 pub(crate) fn ports(cloud: &World, instance: &str, number: usize) -> Vec<Port> {
     let nics = cloud.nics_of(instance).into_iter().filter(|nic| nic.status == NicStatus::InUse);
     nics.enumerate()
-        .map(|(k, nic)| Port { tap: format!("tap{number}-{k}"), nic: nic.id.clone(), vswitch: nic.vswitch.clone() })
+        .map(|(k, nic)| Port {
+            tap: format!("tap{number}-{k}"),
+            nic: nic.id.clone(),
+            vswitch: nic.vswitch.clone(),
+        })
         .collect()
 }

@@ -14,6 +14,8 @@ mod files;
 mod guide;
 #[path = "cli/inventory.rs"]
 mod inventory;
+#[path = "cli/ip.rs"]
+mod ip;
 #[path = "cli/plan.rs"]
 mod plan;
 #[path = "cli/usage.rs"]

@@ -67,7 +67,7 @@ fn every_command_does_what_is_written() {
 #[test]
 fn every_option_is_explained() {
     let bench = Bench::empty();
-    for command in ["plan", "inventory", "why"] {
+    for command in ["plan", "inventory", "why", "ip list", "ip show", "ip release", "gc"] {
         let help = bench.ctl(&format!("{command} --help")).ok();
         let (_, options) = help.split_once("Options:").unwrap();
         let (options, _) = options.split_once("Examples:").unwrap();

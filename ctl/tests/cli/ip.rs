@@ -227,7 +227,8 @@ fn a_user_who_may_not_read_pods_frees_nothing() {
     write!(
         rights,
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {0}}}\nrules:\n\
-         - {{apiGroups: [spiderpool.spidernet.io], resources: ['*'], verbs: ['*']}}\n---\n\
+         - {{apiGroups: [spiderpool.spidernet.io], resources: ['*'], verbs: ['*']}}\n\
+         - {{apiGroups: [''], resources: [nodes], verbs: [list]}}\n---\n\
          apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {0}}}\n\
          roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {0}}}\n\
          subjects: [{{kind: User, name: {0}, apiGroup: rbac.authorization.k8s.io}}]\n",

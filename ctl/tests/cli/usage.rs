@@ -42,7 +42,7 @@ fn without_a_cluster_the_way_out_is_named() {
 #[test]
 fn every_help_has_examples_and_the_exit_statuses() {
     let bench = Bench::empty();
-    for command in ["", "plan", "inventory", "why"] {
+    for command in ["", "plan", "inventory", "why", "ip list", "ip show", "ip release", "gc"] {
         let help = bench.ctl(&format!("{command} --help")).ok();
         assert!(help.contains("Examples:") && help.contains("Exit status: 0 done"), "{help}");
     }

@@ -329,9 +329,6 @@ impl Agent {
     /// Finds what the pod that had this fixed name before held for the NIC. What cannot be read is not held against the pod:
     /// it gets another address then.
     async fn former(&self, name: &PodName, holder: &Holder, deadline: Instant) -> BTreeMap<Family, Former> {
-        match timeout_at(deadline, former::find(self, name, holder, deadline)).await {
-            Ok(former) => former,
-            Err(_) => BTreeMap::new(),
-        }
+        timeout_at(deadline, former::find(self, name, holder, deadline)).await.unwrap_or_default()
     }
 }

@@ -21,7 +21,7 @@ use crate::sandboxes::Sandboxes;
 use crate::settings::Settings;
 
 /// How long an ADD may take: below the 100 s that upstream's plugin waits.
-pub const ADD_DEADLINE: Duration = Duration::from_secs(60);
+pub const ADD_DEADLINE: Duration = Duration::from_mins(1);
 
 /// How long anything else may take. A DEL that fails is kept by our plugin, and repeated by kubelet for upstream's.
 pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -99,13 +99,10 @@ fn shape(
 mod tests {
     use super::*;
 
-    fn synced() -> Option<SpiderCoordinatorStatus> {
-        Some(SpiderCoordinatorStatus { phase: "Synced".into(), ..SpiderCoordinatorStatus::default() })
-    }
-
     #[test]
     fn the_defaults_are_those_of_the_crd() {
-        let config = shape(SpiderCoordinatorSpec::default(), synced()).unwrap();
+        let synced = SpiderCoordinatorStatus { phase: "Synced".into(), ..SpiderCoordinatorStatus::default() };
+        let config = shape(SpiderCoordinatorSpec::default(), Some(synced)).unwrap();
         assert_eq!(
             (config.mode.as_str(), config.host_rule_table, config.tune_pod_routes),
             ("auto", 500, true)

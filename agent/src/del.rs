@@ -336,17 +336,17 @@ impl Agent {
                 }
             }
         });
-        let mut freed = Vec::new();
+        let mut addresses = Vec::new();
         // All of them are tried, whatever becomes of the first.
         let mut failed = None;
         for outcome in futures::future::join_all(frees).await {
             match outcome {
-                Ok(addresses) => freed.extend(addresses),
+                Ok(some) => addresses.extend(some),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        debug!(pod = %pod, address = joined(&freed), "freed");
-        failed.map_or(Ok(freed), Err)
+        debug!(pod = %pod, address = joined(&addresses), "freed");
+        failed.map_or(Ok(addresses), Err)
     }
 }
 

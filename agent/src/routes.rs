@@ -1,5 +1,6 @@
 //! What plugins may ask on the socket: upstream's paths and shapes, and ours beside them.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,22 +51,22 @@ pub fn router(agent: Arc<Agent>) -> Router {
 }
 
 /// An answer that is not what was asked for: as upstream's, a JSON string.
-fn refusal(status: StatusCode, why: impl ToString) -> Response {
-    (status, Json(why.to_string())).into_response()
+fn refusal(status: StatusCode, why: impl Display) -> Response {
+    (status, Json(format!("{why}"))).into_response()
 }
 
-fn failed(why: impl ToString) -> Response {
+fn failed(why: impl Display) -> Response {
     refusal(StatusCode::INTERNAL_SERVER_ERROR, why)
 }
 
-fn answer<T: serde::Serialize>(answer: Result<T, impl ToString>) -> Response {
+fn answer<T: serde::Serialize>(answer: Result<T, impl Display>) -> Response {
     match answer {
         Ok(answer) => Json(answer).into_response(),
         Err(error) => failed(error),
     }
 }
 
-fn done(answer: Result<(), impl ToString>) -> Response {
+fn done(answer: Result<(), impl Display>) -> Response {
     match answer {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => failed(error),

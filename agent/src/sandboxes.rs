@@ -68,10 +68,9 @@ impl Sandboxes {
             return reclaim::Sandbox::Departed;
         }
         match &known.listed {
-            None => reclaim::Sandbox::Unknown,
             Some((listed, at)) if listed.contains(&key.0) && at.elapsed() < FRESH => reclaim::Sandbox::Listed,
             // A runtime lists the sandboxes of one network: who is not among them may be of another.
-            Some(_) => reclaim::Sandbox::Unknown,
+            _ => reclaim::Sandbox::Unknown,
         }
     }
 

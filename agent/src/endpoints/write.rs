@@ -154,17 +154,16 @@ async fn delete(
     uid: &str,
     object: Option<String>,
 ) -> Result<Option<String>, Failed> {
-    let object = match object {
-        Some(object) => object,
-        None => {
-            let Some(there) = api.get_opt(&name.name).await? else { return Ok(None) };
-            let current = there.status.as_ref().map(|status| status.current.uid.as_str());
-            if current != Some(uid) {
-                return Ok(None);
-            }
-            release(api, &there).await?;
-            there.uid().unwrap_or_default()
+    let object = if let Some(object) = object {
+        object
+    } else {
+        let Some(there) = api.get_opt(&name.name).await? else { return Ok(None) };
+        let current = there.status.as_ref().map(|status| status.current.uid.as_str());
+        if current != Some(uid) {
+            return Ok(None);
         }
+        release(api, &there).await?;
+        there.uid().unwrap_or_default()
     };
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(object), resource_version: None }),

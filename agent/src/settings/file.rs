@@ -21,6 +21,10 @@ const ELSEWHERE: [&str; 7] = [
 /// What the file says. A key that it does not have is as in upstream's chart.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "upstream's switches, turned into enums by whoever reads the file"
+)]
 pub struct File {
     /// The socket that plugins talk to.
     pub ipam_unix_socket_path: Option<PathBuf>,

@@ -95,7 +95,7 @@ fn a_crowd_comes_and_goes_and_each_address_has_one_pod_at_any_time() {
     println!(
         "| {count} | {:.1} | {:.2} | {number} | {:.1} | {:.1} % | {:.1} |",
         up.as_secs_f64(),
-        count as f64 / up.as_secs_f64(),
+        f64::from(u32::try_from(count).unwrap()) / up.as_secs_f64(),
         1000.0 * spent / number,
         100.0 * spent / (2.0 * up.as_secs_f64()),
         down.as_secs_f64(),

@@ -195,7 +195,7 @@ pub fn verdict(facts: &Facts<'_>) -> Verdict {
         Sight::Unknown => Verdict::Keep(Why::PodUnknown(holder.pod.clone())),
         Sight::Absent => gone(facts, Why::PodGone(holder.pod.clone())),
         Sight::Present(_) if holder.uid.is_empty() => Verdict::Keep(Why::UidUnknown(holder.pod.clone())),
-        Sight::Present(pod) if pod.uids.iter().any(|uid| *uid == holder.uid) => same(facts, pod.life),
+        Sight::Present(pod) if pod.uids.contains(&holder.uid) => same(facts, pod.life),
         Sight::Present(pod) => another(facts, pod),
     }
 }

@@ -62,9 +62,7 @@ impl Product {
     pub(crate) fn install(cluster: &Cluster) -> Result<(), Error> {
         cluster.apply_crds()?;
         cluster.kubectl_with(&["apply", "-f", "-"], &multus_rights().to_string())?;
-        if Path::new(AGENT_RIGHTS).is_file() {
-            cluster.kubectl(&["apply", "-f", AGENT_RIGHTS])?;
-        }
+        cluster.kubectl(&["apply", "-f", AGENT_RIGHTS])?;
         Ok(())
     }
 
@@ -108,9 +106,7 @@ impl Product {
         let folder = guest.folder();
         let kubeconfig = folder.join("agent.kubeconfig");
         let user = format!("system:serviceaccount:{NAMESPACE}:{AGENT}");
-        // Until the agent's rights are written down, it may do everything.
-        let group = if Path::new(AGENT_RIGHTS).is_file() { None } else { Some("system:masters") };
-        cluster.write_kubeconfig(&kubeconfig, server, &user, group)?;
+        cluster.write_kubeconfig(&kubeconfig, server, &user, None)?;
         let config = folder.join("agent.yaml");
         let text = format!("enableIPv4: {}\nenableIPv6: {}\n", families.has_v4(), families.has_v6());
         fs::write(&config, text).map_err(Error::file("write", &config))?;

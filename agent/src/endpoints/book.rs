@@ -40,7 +40,7 @@ pub(super) enum Want {
 pub(super) struct Job {
     pub(super) name: PodName,
     pub(super) want: Want,
-    /// The UID of the object, when this process wrote it last.
+    /// The object's `resourceVersion`, as this process wrote it: who changes it meanwhile is not overruled.
     pub(super) object: Option<String>,
 }
 
@@ -162,7 +162,7 @@ impl Book {
         self.0.values().filter(|entry| matches!(entry.state, State::Due(_))).count()
     }
 
-    /// Notes what became of a write: the UID of the object that is there now, or whether to try again.
+    /// Notes what became of a write: the version of the object that is there now, or whether to try again.
     pub(super) fn done(&mut self, job: &Job, outcome: Result<Option<String>, bool>, now: Instant) {
         let Some(entry) = self.0.get_mut(&job.name) else { return };
         let stale = matches!(entry.state, State::Writing { stale: true });

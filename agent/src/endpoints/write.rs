@@ -45,7 +45,7 @@ impl Writer {
         Self { client, node: node.to_owned(), owners }
     }
 
-    /// Makes the write, and returns the UID of the object that is there then.
+    /// Makes the write, and returns the version of the object that is there then.
     pub(super) async fn write(&self, job: &Job) -> Result<Option<String>, Failed> {
         let api: Api<SpiderEndpoint> = Api::namespaced(self.client.clone(), &job.name.namespace);
         match &job.want {
@@ -64,7 +64,7 @@ impl Writer {
         let object = self.object(name, holds).await;
         if !ours {
             match api.create(&PostParams::default(), &object).await {
-                Ok(created) => return Ok(created.uid()),
+                Ok(created) => return Ok(created.resource_version()),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 // The namespace is gone or about to go, and the pod with it.
                 Err(kube::Error::Api(status)) if status.code == 404 || is_ending(&status.message) => {
@@ -87,12 +87,12 @@ impl Writer {
             && there.metadata.owner_references == wanted.metadata.owner_references
             && there.finalizers().is_empty();
         if same {
-            return Ok(there.uid());
+            return Ok(there.resource_version());
         }
         wanted.metadata.resource_version = there.resource_version();
         wanted.metadata.labels.clone_from(&there.metadata.labels);
         wanted.metadata.annotations.clone_from(&there.metadata.annotations);
-        Ok(api.replace(&name.name, &PostParams::default(), &wanted).await?.uid())
+        Ok(api.replace(&name.name, &PostParams::default(), &wanted).await?.resource_version())
     }
 
     async fn object(&self, name: &PodName, holds: &Holds) -> SpiderEndpoint {
@@ -163,17 +163,19 @@ async fn delete(
             return Ok(None);
         }
         release(api, &there).await?;
-        there.uid().unwrap_or_default()
+        there.resource_version().unwrap_or_default()
     };
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(object), resource_version: None }),
+        preconditions: Some(Preconditions { uid: None, resource_version: Some(object) }),
         ..DeleteParams::default()
     };
     match api.delete(&name.name, &params).await {
         Ok(_) => Ok(None),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        // Another object has the name: not the one that was to go.
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+        // Somebody wrote it since: the agent of the node where the next pod of a fixed name runs, say. Then it stays.
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            Err(Failed::later("it was changed meanwhile: looking whose it is now"))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -89,7 +89,7 @@ fn a_crowd_comes_and_goes_and_each_address_has_one_pod_at_any_time() {
 
     let (spent, number) = (after.0 - before.0, after.1 - before.1);
     println!(
-        "| pods | apply to Running s | pods/s | ADDs | mean ADD ms | agents' ADD time / (wall x 2 nodes) | delete to free s |"
+        "\n| pods | apply to Running s | pods/s | ADDs | mean ADD ms | agents' ADD time / (wall x 2 nodes) | delete to free s |"
     );
     println!("|---|---|---|---|---|---|---|");
     println!(

@@ -123,14 +123,14 @@ struct Stakes {
 pub(crate) async fn run(
     context: Context,
     jobs: mpsc::UnboundedReceiver<Job>,
-    desk: mpsc::WeakUnboundedSender<Job>,
+    door: mpsc::WeakUnboundedSender<Job>,
 ) {
     let store = Store::new(&context.client, &context.pool);
     let ledger = Ledger::new(context.rest, context.cap);
     let mut desk = Desk {
         context,
         jobs,
-        desk,
+        door,
         store,
         ledger,
         page: None,
@@ -147,10 +147,13 @@ pub(crate) async fn run(
     desk.run().await;
 }
 
+/// Who wants to know which records there are, and where to tell.
+type Listing = (Filter, oneshot::Sender<Result<Vec<Record>, DeskError>>);
+
 struct Desk {
     context: Context,
     jobs: mpsc::UnboundedReceiver<Job>,
-    desk: mpsc::WeakUnboundedSender<Job>,
+    door: mpsc::WeakUnboundedSender<Job>,
     store: Store,
     ledger: Ledger,
     page: Option<Page>,
@@ -159,7 +162,7 @@ struct Desk {
     births: u64,
     takes: Vec<Taking>,
     frees: Vec<Freeing>,
-    lists: Vec<(Filter, oneshot::Sender<Result<Vec<Record>, DeskError>>)>,
+    lists: Vec<Listing>,
     /// The reserved addresses that the ledger's offer leaves out.
     reserved: Arc<AddressSet>,
     turn: Turn,

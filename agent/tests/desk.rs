@@ -1,6 +1,11 @@
 //! Desks against a real API server: one address for one pod, durable answers, and nothing left behind.
 
-#![expect(clippy::expect_used, reason = "a test that cannot go on says what it missed and ends")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says what it missed and ends"
+)]
+#![expect(clippy::similar_names, reason = "what is lost, and how much of it, are named alike")]
 
 #[path = "desk/proxy.rs"]
 mod proxy;

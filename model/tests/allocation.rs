@@ -1,6 +1,14 @@
 //! The allocation protocol in all its courses: two agents and their production ledgers, conflicts, lost replies, crashes,
 //! cancelled requests, reclaim, and a controller that takes an address out of the offer.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::similar_names,
+    clippy::single_match_else,
+    reason = "a test that cannot go on ends, and the model names things as the protocol does"
+)]
+
 #[path = "allocation/explore.rs"]
 mod explore;
 #[path = "allocation/world.rs"]

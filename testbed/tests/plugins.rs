@@ -92,10 +92,7 @@ struct Server(Child);
 impl Server {
     fn start(plugins: &Plugins, netns: &Netns) -> Self {
         let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &netns.0])
-            .arg(plugins.probe())
-            .args(["serve", "--port", "8080"]);
+        command.args(["netns", "exec", &netns.0]).arg(plugins.probe()).args(["serve", "--port", "8080"]);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();

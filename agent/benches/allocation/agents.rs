@@ -156,18 +156,18 @@ async fn both(stage: &Stage, what: &str, clients: &[Client], rounds: usize, writ
         Client::Desk { .. } => Vec::new(),
     });
     let names: Vec<String> = names.collect();
-    let before = stage.requests().await;
+    let before = stage.requests();
     let adds = phase(clients, rounds, Verb::Add).await;
     adds.print(&format!("ADD: {what}"), write);
     // The endpoints follow.
     sleep(Duration::from_secs(1)).await;
-    costs(&before, &stage.requests().await, names.len());
+    costs(&before, &stage.requests(), names.len());
     stage.terminate(names.clone()).await;
     sleep(Duration::from_secs(1)).await;
-    let before = stage.requests().await;
+    let before = stage.requests();
     let dels = phase(clients, rounds, Verb::Del).await;
     dels.print(&format!("DEL: {what}"), write);
-    costs(&before, &stage.requests().await, names.len());
+    costs(&before, &stage.requests(), names.len());
     let left = stage.records().await;
     if left > 0 {
         row(&format!("left behind: {what}"), &left.to_string(), "must be 0");

@@ -155,14 +155,14 @@ impl Phase {
 
 /// Measures ADDs of all clients and then their DELs, and what they cost the API server.
 pub(crate) async fn measure(stage: &Stage, what: &str, clients: Vec<Client>, rounds: usize, write: Duration) {
-    let before = stage.requests().await;
+    let before = stage.requests();
     let adds = phase(&clients, rounds, Verb::Add).await;
-    let between = stage.requests().await;
+    let between = stage.requests();
     adds.print(&format!("ADD: {what}"), write);
     costs(&before, &between, adds.times.len());
     let dels = phase(&clients, rounds, Verb::Del).await;
     dels.print(&format!("DEL: {what}"), write);
-    costs(&between, &stage.requests().await, dels.times.len());
+    costs(&between, &stage.requests(), dels.times.len());
     let left = stage.records().await;
     if left > 0 {
         row(&format!("left behind: {what}"), &left.to_string(), "must be 0");

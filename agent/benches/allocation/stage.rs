@@ -145,7 +145,7 @@ impl Stage {
     }
 
     /// How many requests the API server has answered that have to do with the allocation, by verb and resource.
-    pub(crate) async fn requests(&self) -> Vec<(String, u64)> {
+    pub(crate) fn requests(&self) -> Vec<(String, u64)> {
         let text = tokio::task::block_in_place(|| self.plane.kubectl(&["get", "--raw", "/metrics"]).unwrap());
         let mut counts = std::collections::BTreeMap::<String, u64>::new();
         for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {

@@ -145,7 +145,7 @@ impl Desk {
             pool,
             annotations: page.annotations.clone(),
         };
-        let stake = birth.zip(self.desk.upgrade()).map(|(birth, desk)| Stake { address, birth, desk });
+        let stake = birth.zip(self.door.upgrade()).map(|(birth, desk)| Stake { address, birth, desk });
         Ok(Held::new(taken, stake))
     }
 }

@@ -78,26 +78,23 @@ impl Inner {
         let notice = Notice { version, at: Instant::now() };
         let mut state = self.state();
         let entry = state.pools.entry(name.clone()).or_default();
-        match &mut entry.watched {
-            Some(watched) => {
-                watched.by = by;
-                watched.notices.send_replace(notice);
-                if watched.spec == spec {
-                    // Somebody else may have freed addresses.
-                    if let Some(known) = entry.candidate.as_mut().filter(|known| known.free == Some(0)) {
-                        Arc::make_mut(known).free = None;
-                    }
-                    return;
+        if let Some(watched) = &mut entry.watched {
+            watched.by = by;
+            watched.notices.send_replace(notice);
+            if watched.spec == spec {
+                // Somebody else may have freed addresses.
+                if let Some(known) = entry.candidate.as_mut().filter(|known| known.free == Some(0)) {
+                    Arc::make_mut(known).free = None;
                 }
-                watched.spec = spec;
-                watched.pending = true;
+                return;
             }
-            None => {
-                let notices = watch::Sender::new(notice);
-                entry.watched = Some(Watched { by, spec, pending: true, notices });
-                // One that was made without a watch does not hear it: the next job gets another, and it ends.
-                entry.desk = None;
-            }
+            watched.spec = spec;
+            watched.pending = true;
+        } else {
+            let notices = watch::Sender::new(notice);
+            entry.watched = Some(Watched { by, spec, pending: true, notices });
+            // One that was made without a watch does not hear it: the next job gets another, and it ends.
+            entry.desk = None;
         }
         // The reader lives as long as we do.
         let _ = self.wanted.send(name);

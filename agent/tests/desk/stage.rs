@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// When something should happen and it does not matter how soon.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 pub(crate) const NO_REST: Rules = Rules { rest: Duration::ZERO, cap: 5000 };
 
 pub(crate) async fn config() -> Config {

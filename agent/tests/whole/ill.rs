@@ -189,7 +189,7 @@ async fn a_client_that_goes_away_leaves_nothing() {
         .patch_pool(&pool, json!({"spec": {"ips": [format!("{}-{}", stage.v4(1, 1), stage.v4(1, 40))]}}))
         .await;
     let (stayed, ()) = tokio::join!(futures::future::join_all((0..8).map(stay)), async {
-        drop(futures::future::join_all((0..24).map(go)).await)
+        drop(futures::future::join_all((0..24).map(go)).await);
     });
     let stayed: Vec<_> = stayed.into_iter().map(|(status, pod)| (status, pod.uid)).collect();
     assert!(stayed.iter().all(|(status, _)| *status == 200), "{stayed:?}");
@@ -263,7 +263,7 @@ async fn while_the_api_server_is_away_requests_wait_and_then_go_through() {
     agent.add(&pod, "c1", "eth0").await;
     proxy.cut();
     let start = Instant::now();
-    let (_, address) = tokio::join!(
+    let ((), address) = tokio::join!(
         async {
             tokio::time::sleep(Duration::from_secs(3)).await;
             proxy.resume();

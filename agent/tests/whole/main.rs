@@ -1,6 +1,11 @@
 //! The whole agent: the real binary, a real API server, and requests on the socket as plugins send them.
 
-#![expect(clippy::expect_used, reason = "a test that cannot go on says what it missed and ends")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says what it missed and ends"
+)]
+#![expect(clippy::similar_names, reason = "what is lost, and how much of it, are named alike")]
 
 mod choice;
 mod fixed;

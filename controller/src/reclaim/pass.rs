@@ -153,11 +153,8 @@ impl Pass {
             "Reclaim",
             &sentences.join("; "),
         );
-        let holders: BTreeSet<_> = freed
-            .iter()
-            .filter_map(|(address, _)| records.get(address))
-            .map(|it| (&it.pod, &it.uid))
-            .collect();
+        let holders: BTreeSet<_> =
+            freed.keys().filter_map(|address| records.get(address)).map(|it| (&it.pod, &it.uid)).collect();
         for (pod, uid) in holders {
             if let Err(trouble) = endpoints::remove(&self.writer, pod, uid).await {
                 // The agent of the next pod of that name replaces it.

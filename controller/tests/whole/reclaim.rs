@@ -110,12 +110,12 @@ async fn a_node_that_is_gone_gives_back_what_its_pods_left() {
     .await;
     let selector = format!("--field-selector=reason=AddressesReclaimed,regarding.name={pool}");
     let args = ["get", "events.events.k8s.io", "-A", &selector, "-o", "jsonpath={.items[*].note}"];
-    let note = eventually("an Event says so", async || {
-        let note = testbed::shared().kubectl(&args).unwrap();
-        note.contains("freed").then_some(note)
+    let said = eventually("an Event says so", async || {
+        let said = testbed::shared().kubectl(&args).unwrap();
+        said.contains("freed").then_some(said)
     })
     .await;
-    assert!(note.contains(&format!("{lost} freed: pod default/{gone} is gone")), "{note}");
+    assert!(said.contains(&format!("{lost} freed: pod default/{gone} is gone")), "{said}");
 
     // Its kubelet may well run on: only the pod's end frees it, and then the pool goes as well.
     forget(&stage, &name).await;

@@ -1,5 +1,6 @@
 //! `spiderpoolctl ip show`: what is known of one address.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -158,5 +159,9 @@ fn text(address: IpAddr, sightings: &[Sighting]) -> String {
         lines.extend(parts.map(|(key, value)| (key.to_owned(), value.clone())));
         lines.push(("Reclaim".to_owned(), format!("{verdict}: {why}")));
     }
-    lines.into_iter().map(|(key, value)| format!("{:<10}{value}\n", format!("{key}:"))).collect()
+    lines.into_iter().fold(String::new(), |mut text, (key, value)| {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{:<10}{value}", format!("{key}:"));
+        text
+    })
 }

@@ -121,9 +121,9 @@ fn the_addresses_that_pods_hold_are_listed_by_what_they_are_asked_for() {
     assert_eq!(json.as_array().unwrap().len(), 3);
     assert_eq!(json[1]["address"], json!(scene.address(2)));
     assert_eq!((&json[1]["namespace"], &json[1]["uid"]), (&json!("default"), &json!("u-gone")));
-    let none = scene.ctl(&format!("ip list --pool {name} --namespace elsewhere"));
-    assert!(none.stderr.contains("no pod holds such an address"), "{none:?}");
-    assert_eq!(none.ok(), "");
+    let nothing = scene.ctl(&format!("ip list --pool {name} --namespace elsewhere"));
+    assert!(nothing.stderr.contains("no pod holds such an address"), "{nothing:?}");
+    assert_eq!(nothing.ok(), "");
 }
 
 #[test]

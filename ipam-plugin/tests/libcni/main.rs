@@ -62,7 +62,7 @@ impl Node {
         fs::write(at("net.conflist"), list.to_string()).unwrap();
     }
 
-    fn search_path(&self) -> String {
+    fn search_path() -> String {
         let ours = Path::new(env!("CARGO_BIN_EXE_spiderpool")).parent().unwrap();
         format!("{}:{}", ours.display(), Plugins::upstream().unwrap().display())
     }
@@ -79,7 +79,7 @@ impl Node {
         let output = self
             .inside()
             .arg(self.programs.libcni_probe())
-            .args(["-command", verb, "-container", "sandbox-1", "-args", ARGS, "-path", &self.search_path()])
+            .args(["-command", verb, "-container", "sandbox-1", "-args", ARGS, "-path", &Self::search_path()])
             .arg("-conf")
             .arg(at("net.conflist"))
             .arg("-cache")
@@ -202,7 +202,7 @@ fn cnitool_adds_checks_and_deletes() {
         .inside()
         .args(["unshare", "--mount", "sh", "-c", &format!("mount -t tmpfs none /var/lib && {script}")])
         .env("NETCONFPATH", node.folder.path())
-        .env("CNI_PATH", node.search_path())
+        .env("CNI_PATH", Node::search_path())
         .env("CNI_ARGS", ARGS)
         .output()
         .unwrap();

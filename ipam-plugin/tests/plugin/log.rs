@@ -73,7 +73,7 @@ fn a_log_that_is_too_old_is_removed_when_another_is_put_aside() {
     fs::create_dir(&folder).unwrap();
     let old = folder.join("spiderpool-2020-01-01T00-00-00.000Z.log");
     let file = fs::File::create(&old).unwrap();
-    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(31 * 86_400)).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_hours(31 * 24)).unwrap();
     let young = folder.join("spiderpool-2020-01-02T00-00-00.000Z.log");
     fs::write(&young, "young").unwrap();
     fs::write(folder.join("spiderpool.log"), "x".repeat(1 << 20)).unwrap();

@@ -337,12 +337,11 @@ proptest! {
                     let before = ledger.clone();
                     let grant = ledger.take(&claim, now);
                     prop_assert_eq!(grant.as_ref().map(|grant| grant.address).map_err(drop), naive.take(&claim, now));
-                    match grant {
-                        Ok(grant) => {
-                            let again = ledger.take(&claim, now);
-                            prop_assert_eq!(again, Ok(Grant { standing: Standing::Same, ..grant }));
-                        }
-                        Err(_) => prop_assert_eq!(&ledger, &before),
+                    if let Ok(grant) = grant {
+                        let again = ledger.take(&claim, now);
+                        prop_assert_eq!(again, Ok(Grant { standing: Standing::Same, ..grant }));
+                    } else {
+                        prop_assert_eq!(&ledger, &before);
                     }
                 }
                 Op::Free { uid, nic, container } => {

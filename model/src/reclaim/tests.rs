@@ -52,7 +52,7 @@ fn a_pod_that_is_gone_is_freed_when_its_del_had_its_time() {
     // It had it: its DEL came, or nobody is there to send one.
     for change in
         [(|facts: &mut Facts<'_>| facts.sandbox = Sandbox::Departed) as fn(&mut Facts<'_>), |facts| {
-            facts.node = NodeSight::Absent
+            facts.node = NodeSight::Absent;
         }]
     {
         let verdict = judged(&Sight::Absent, |facts| {

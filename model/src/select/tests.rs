@@ -698,9 +698,9 @@ fn some_pool() -> impl Strategy<Value = Candidate> {
     let nodes = proptest::collection::vec("n[12]", 0..3);
     (name, flags, nodes, proptest::option::of(0..3_u128)).prop_map(
         |(name, (default, disabled, terminating, six), nodes, free)| Candidate {
-            default,
-            disabled,
             terminating,
+            disabled,
+            default,
             nodes,
             free,
             ..if six { pool6(&name) } else { pool(&name) }

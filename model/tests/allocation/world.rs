@@ -535,7 +535,7 @@ impl Model for World {
             Some(_) => steps.push(self.step(("reclaim looks again", 0), World::reclaim)),
         }
         if self.budget.denials > 0
-            && let Some(first) = self.offer.ranges().first().map(|range| range.first())
+            && let Some(first) = self.offer.ranges().first().map(model::AddressRange::first)
         {
             steps.push(self.step(("controller denies the first address", 0), |world| {
                 world.budget.denials -= 1;

@@ -118,6 +118,9 @@ fn kubelet(provider_id: &str, families: Families, authority: &Path) -> Value {
         // As few seconds as possible between a test's change and what it waits for.
         "configMapAndSecretChangeDetectionStrategy": "Watch",
         "maxPods": 200,
+        // A hundred pods at once share one virtual CPU: with the usual two minutes kubelet gives up on sandboxes that are
+        // nearly there, and starts them again.
+        "runtimeRequestTimeout": "15m",
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
         "kubeAPIQPS": 500,

@@ -11,6 +11,8 @@ use crate::stage::{PATIENCE, Stage, stage};
 const NODE: &str = "worker";
 const PODS: usize = 16;
 const KILLS: usize = 6;
+/// When nothing more is given out for so long, the next kill comes all the same.
+const BETWEEN: Duration = Duration::from_secs(4);
 /// Where the plugin keeps what it could not tell.
 const QUEUE: &str = "/var/lib/spidernet/cni/del";
 
@@ -25,21 +27,19 @@ fn an_agent_killed_in_the_middle_of_creations_loses_and_doubles_nothing() {
     let oracle = Oracle::start(&stage);
     let drafts: Vec<_> = (0..PODS).map(|n| Draft::new(&format!("p{n}"), NODE)).collect();
     space.create(&drafts);
+    let mut held = stage.eventually("the first addresses are given out", || match space.held().len() {
+        0 => Err("none is".to_owned()),
+        held => Ok(held),
+    });
     // Each kill hits another moment: between two are as many ADDs as a node manages meanwhile.
-    let mut held = 0;
     for _ in 0..KILLS {
+        kill(&stage);
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(10) {
-            let now = space.held().len();
-            if now > held {
-                held = now;
-                break;
-            }
+        while begun.elapsed() < BETWEEN && space.held().len() == held {
             thread::sleep(Duration::from_millis(30));
         }
-        kill(&stage);
+        held = space.held().len();
     }
-    assert!(held > 0, "the kills hit an agent that had given out addresses");
     let pods = space.all_running(PODS, PATIENCE + PATIENCE, || oracle.pods(&space.name));
     assert!(pods.iter().all(|pod| pod.ips.len() == 2), "{pods:?}");
     stage.eventually("two addresses a pod are held, and no more", || {

@@ -61,7 +61,7 @@ cluster-down: needs-cargo ## Take down what `make cluster` brought up, without t
 
 .PHONY: bench
 bench: ensure build ## Measure what docs/performance.md states (minutes; let the machine be idle)
-	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; export SPIDERPOOL_PLUGIN=$(abspath $(TARGET)/release/spiderpool); \
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; export SPIDERPOOL_PLUGIN=$(abspath $(TARGET)/release-small/spiderpool); \
 	for bench in model/plan providers-aliyun/calls controller/cluster ipam-plugin/exec; do \
 	    $(CARGO) bench --locked --profile release -p "$${bench%/*}" --bench "$${bench#*/}" | tee -a "$$log"; \
 	done; \

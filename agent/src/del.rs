@@ -276,9 +276,12 @@ impl Agent {
                 continue;
             }
             let name = holder.pod.clone();
-            // A pod that is about to end may still have a sandbox of another network than the one that was listed.
-            if self.pods.of(&holder.uid).is_some_and(|pod| pod.life != Life::Finished) {
-                continue;
+            // A pod that is about to end may still have a sandbox of another network than the one that was listed, and one
+            // that the watch does not show yet may have begun after the list: the API server is asked then.
+            match self.pod(&name, &holder.uid, deadline).await {
+                Ok(pod) if pod.life == Life::Finished => {}
+                Err(PodError::Absent(_) | PodError::Other { .. }) => {}
+                Ok(_) | Err(_) => continue,
             }
             if let Fate::Stay(_) = self.fate(None, &record, deadline).await {
                 continue;

@@ -49,7 +49,7 @@ demo: needs-cargo ## Show the main job: a simulated VPC's NICs become pools on a
 	@$(BUILT)/testbed demo
 
 .PHONY: cluster
-cluster: ensure ## Bring up two real nodes with the product on them, and leave them up (as root; 10 s when all is built)
+cluster: ensure ## Bring up two real nodes with the product on them, and leave them up (as root; about half a minute when all is built)
 	@echo "== building the controller, the agent and the plugin (unoptimized; minutes the first time, then a second)"
 	@$(CARGO) build --locked -p testbed -p controller -p agent -p ipam-plugin
 	@echo "== bringing up two nodes of two NICs each, IPv4 and IPv6, in a simulated VPC"
@@ -68,7 +68,7 @@ bench: ensure build ## Measure what docs/performance.md states (minutes; let the
 	printf '\n== all of it, at a load of %s\n' "$$(cut -d ' ' -f 1-3 /proc/loadavg)"; grep -E '^(==|[|]) ' "$$log"
 
 .PHONY: ensure
-ensure: needs-cargo ## Fetch or build what the tests and the demo need (about 8 minutes, once)
+ensure: needs-cargo ## Fetch or build what the tests and the demo need (about 15 minutes, once)
 	@$(CARGO) build --locked -p testbed
 	@$(TESTBED) ensure
 

@@ -280,6 +280,8 @@ impl Ledger {
             }
             stale = Some(address);
         }
+        // The record that is left makes room for the new one.
+        let room = stale.is_some() || self.held.len() < self.cap;
         if let Some(address) = prefer.filter(|address| self.offer.contains(*address)) {
             if let Some(before) = self.held.get(&address)
                 && before.pod == holder.pod
@@ -289,12 +291,12 @@ impl Ledger {
                 self.replace(address, holder.clone());
                 return Ok(Grant { address, standing: Standing::Inherited });
             }
-            if self.held.len() < self.cap && self.start(address, holder) {
+            if room && self.start(address, holder) {
                 self.leave(stale, now);
                 return Ok(Grant { address, standing: Standing::New });
             }
         }
-        if stale.is_none() && self.held.len() >= self.cap {
+        if !room {
             return Err(Refusal::Full { cap: self.cap });
         }
         let address = self.next(now)?;

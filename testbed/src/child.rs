@@ -22,10 +22,12 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `command` with its output in `<dir>/<name>.log`.
+    /// Starts `command` with its output at the end of `<dir>/<name>.log`.
     pub(crate) fn start(name: &'static str, mut command: Command, dir: &Path) -> Result<Self, Error> {
         let log = dir.join(format!("{name}.log"));
-        let out = File::create(&log).map_err(Error::file("create", &log))?;
+        // A part that is started again writes on where the former one was killed.
+        let out = File::options().create(true).append(true).open(&log);
+        let out = out.map_err(Error::file("create", &log))?;
         let err = out.try_clone().map_err(Error::file("open", &log))?;
         command.stdin(Stdio::null()).stdout(out).stderr(err).current_dir(dir);
         // Not in the terminal's foreground group: Ctrl-C is for the parent, which ends its children in order.
@@ -57,6 +59,14 @@ impl Child {
         self.process.id()
     }
 
+    /// Kills it as a crash would (-9), and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        if self.process.kill().is_ok() {
+            // It cannot refuse, and one that has ended before is no other case.
+            drop(self.process.wait());
+        }
+    }
+
     /// Where its log is.
     pub(crate) fn log(&self) -> &Path {
         &self.log
@@ -71,9 +81,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         // Its data is thrown away with its folder, so there is nothing a gentle end could save.
-        if self.process.kill().is_ok() {
-            drop(self.process.wait());
-        }
+        self.kill();
     }
 }
 

@@ -37,8 +37,30 @@ pub struct ControlPlane {
     etcd: Child,
     /// The way in, when it does not run on the machine's own loopback.
     _door: Option<Proxy>,
-    port: u16,
+    server: Server,
     scratch: Scratch,
+}
+
+/// What an API server is started with, at first and again.
+#[derive(Debug)]
+struct Server {
+    programs: Programs,
+    ports: Ports,
+    place: Place,
+    probe: Probe,
+}
+
+impl Server {
+    fn start(&self, cluster: &Cluster, dir: &Path) -> Result<Child, Error> {
+        let mut command = flags::apiserver(&self.programs, cluster.pki(), &self.ports, &self.place);
+        self.place.put(&mut command);
+        Child::start("kube-apiserver", command, dir)
+    }
+
+    /// Waits until the part behind `port` is ready.
+    fn ready(&self, port: u16, path: &str, needed: &mut [&mut Child], begun: Instant) -> Result<(), Error> {
+        wait_ready(|| self.place.run(|| self.probe.get(port, path)), needed, begun)
+    }
 }
 
 impl ControlPlane {
@@ -88,22 +110,20 @@ impl ControlPlane {
         let cluster =
             Cluster::create(dir, &format!("https://127.0.0.1:{}", ports.api), pki, programs.kubectl.clone())?;
 
+        let server = Server { programs: programs.clone(), ports, place: place.clone(), probe };
+        let Server { ports, .. } = &server;
         let start = |name, mut command| {
             place.put(&mut command);
             Child::start(name, command, dir)
         };
-        let ready = |port, path, needed: &mut [&mut Child]| {
-            wait_ready(|| place.run(|| probe.get(port, path)), needed, begun)
-        };
-        let mut etcd = start("etcd", flags::etcd(programs, cluster.pki(), &ports))?;
-        let mut apiserver =
-            start("kube-apiserver", flags::apiserver(programs, cluster.pki(), &ports, place))?;
-        ready(ports.api, "/readyz", &mut [&mut apiserver, &mut etcd])?;
+        let mut etcd = start("etcd", flags::etcd(programs, cluster.pki(), ports))?;
+        let mut apiserver = server.start(&cluster, dir)?;
+        server.ready(ports.api, "/readyz", &mut [&mut apiserver, &mut etcd], begun)?;
         let mut controller_manager =
             start("kube-controller-manager", flags::manager(programs, &cluster, ports.manager)?)?;
         let mut scheduler = start("kube-scheduler", flags::scheduler(programs, &cluster, ports.scheduler)?)?;
-        ready(ports.manager, "/healthz", &mut [&mut controller_manager])?;
-        ready(ports.scheduler, "/healthz", &mut [&mut scheduler])?;
+        server.ready(ports.manager, "/healthz", &mut [&mut controller_manager], begun)?;
+        server.ready(ports.scheduler, "/healthz", &mut [&mut scheduler], begun)?;
         wait_default_account(&cluster, &mut controller_manager, begun)?;
 
         say(&format!(
@@ -111,16 +131,7 @@ impl ControlPlane {
             begun.elapsed().as_secs_f64(),
             cluster.kubeconfig().display()
         ));
-        Ok(Self {
-            cluster,
-            scheduler,
-            controller_manager,
-            apiserver,
-            etcd,
-            _door: door,
-            port: ports.api,
-            scratch,
-        })
+        Ok(Self { cluster, scheduler, controller_manager, apiserver, etcd, _door: door, server, scratch })
     }
 
     /// The folder with its kubeconfig and the log of each part.
@@ -131,7 +142,31 @@ impl ControlPlane {
 
     /// The port of its API server.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.server.ports.api
+    }
+
+    /// Kills the API server as a crash would (-9); etcd, and with it all that was written, lives on.
+    pub fn kill_apiserver(&mut self) {
+        self.apiserver.kill();
+    }
+
+    /// Starts an API server in the place of one that was killed, and waits until it is ready (about 2 s).
+    ///
+    /// # Errors
+    /// When it ends by itself, or is not ready in two minutes: with the end of its log.
+    pub fn start_apiserver(&mut self) -> Result<(), Error> {
+        self.kill_apiserver();
+        let (begun, port) = (Instant::now(), self.server.ports.api);
+        loop {
+            self.apiserver = self.server.start(&self.cluster, self.scratch.path())?;
+            let parts = &mut [&mut self.apiserver, &mut self.etcd];
+            match self.server.ready(port, "/readyz", parts, begun) {
+                // A connection of somebody else may have been given the port meanwhile; it has it for a moment.
+                Err(Error::Ended { tail, .. })
+                    if begun.elapsed() < PATIENCE && tail.contains("address already in use") => {}
+                result => return result,
+            }
+        }
     }
 
     /// The process ids of its parts, by name.
@@ -144,7 +179,7 @@ impl ControlPlane {
             apiserver,
             etcd,
             _door: _,
-            port: _,
+            server: _,
             scratch: _,
         } = self;
         [etcd, apiserver, controller_manager, scheduler].map(|child| (child.name(), child.id()))
@@ -162,7 +197,7 @@ impl ControlPlane {
             apiserver,
             etcd,
             _door: _,
-            port: _,
+            server: _,
             scratch: _,
         } = self;
         [etcd, apiserver, controller_manager, scheduler].into_iter().try_for_each(Child::check)

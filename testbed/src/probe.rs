@@ -12,6 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks components on loopback, trusting one authority only.
+#[derive(Debug)]
 pub(crate) struct Probe {
     config: Arc<ClientConfig>,
 }

@@ -166,6 +166,23 @@ fn the_end_of_a_part_is_noticed_and_named() {
     assert!(plane.check().unwrap_err().to_string().starts_with("kube-scheduler ended by itself"));
 }
 
+#[test]
+fn an_api_server_that_was_killed_comes_back_with_all_that_was_written() {
+    let mut plane = ControlPlane::start().unwrap();
+    let server = |plane: &ControlPlane| {
+        plane.processes().into_iter().find(|(name, _)| *name == "kube-apiserver").unwrap().1
+    };
+    plane.kubectl(&["create", "namespace", "stays"]).unwrap();
+    let former = server(&plane);
+    plane.kill_apiserver();
+    assert!(!runs(former));
+    plane.kubectl(&["get", "namespace", "stays"]).unwrap_err();
+    plane.start_apiserver().unwrap();
+    assert_ne!(server(&plane), former);
+    plane.kubectl(&["get", "namespace", "stays"]).unwrap();
+    plane.check().unwrap();
+}
+
 /// Starts `testbed up` in `dir` and waits for the line that says it is up.
 fn up(dir: &Path) -> (std::process::Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));

@@ -11,6 +11,7 @@ use crate::place::Place;
 use crate::programs::Programs;
 
 /// The loopback ports of one control plane.
+#[derive(Debug)]
 pub(super) struct Ports {
     pub(super) etcd: u16,
     pub(super) peer: u16,

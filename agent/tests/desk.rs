@@ -194,6 +194,23 @@ async fn an_address_that_was_just_excluded_or_reserved_is_not_given_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_the_cloud_denied_while_a_pod_held_it_is_not_given_out_again() {
+    let stage = Stage::open(&["10.0.1.1-10.0.1.2"]).await;
+    let office = Office::open("n1", NO_REST).await;
+    let first = office.pools.take(&stage.name, claim("a"), soon()).await.expect("an address").keep();
+    assert_eq!(first.address.to_string(), "10.0.1.1");
+    stage.patch(json!({"metadata": {"annotations": {api::labels::DENIED: "10.0.1.1"}}})).await;
+    let again = office.pools.take(&stage.name, claim("a"), soon()).await.expect("the same sandbox").keep();
+    assert_eq!(again.address, first.address);
+    // No controller is there to exclude it.
+    office.pools.free(&stage.name, Release::Pod { uid: "a".into() }, soon()).await.expect("a release");
+    let second = office.pools.take(&stage.name, claim("b"), soon()).await.expect("an address").keep();
+    assert_eq!(second.address.to_string(), "10.0.1.2");
+    let third = office.pools.take(&stage.name, claim("c"), soon()).await;
+    assert!(matches!(third, Err(TakeError::Exhausted { .. })), "{third:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_gives_nothing_out_and_stays_as_it_is() {
     let stage = Stage::open(&["10.0.1.1-10.0.1.4"]).await;
     stage.patch_status(json!({"status": {"allocatedIPs": "{broken"}})).await;

@@ -25,14 +25,14 @@ const APP_NAME: &str = "ipam.spidernet.io/app-name";
 #[must_use]
 pub fn candidate(pool: &SpiderIPPool) -> Candidate {
     let spec = &pool.spec;
-    let addresses = spec.addresses();
+    let addresses = pool.addresses();
     let offered = addresses.offered.count();
     let text = pool.status.as_ref().and_then(|status| status.allocated_ips.as_deref());
     let held = allocations(text);
     let subnet: Option<IpNet> = spec.subnet.parse().ok();
     let (mut candidate, mut problems) = rules(pool);
     problems.extend(subnet.is_none().then(|| format!("spec.subnet {:?} is no CIDR", spec.subnet)));
-    problems.extend(addresses.unreadable_exclusions.iter().map(|error| format!("spec.excludeIPs: {error}")));
+    problems.extend(addresses.unreadable_exclusions.iter().map(|error| format!("spec.excludeIPs, or what the controller denies: {error}")));
     match held {
         Ok(held) => {
             let held = held.keys().filter(|address| addresses.offered.contains(**address)).count();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::CustomResource;
+use kube::{CustomResource, ResourceExt};
 use model::{AddressSet, RangeError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,26 +117,29 @@ pub struct SpiderIPPoolStatus {
 /// The addresses of a pool, as far as its text can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolAddresses {
-    /// `ips` without `excludeIPs` and without the gateway: what pods may get. Overlaps are fine, it is the union.
+    /// `ips` without `excludeIPs`, what the controller [denies](crate::labels::DENIED), and the gateway: what pods may get. Overlaps are fine, it is the union.
     pub offered: AddressSet,
     /// Whether the gateway was among them, which CEL cannot see inside an IPv6 range: to be said in an Event.
     pub gateway_among_ips: bool,
     /// What in `ips` is no range, a reversed IPv6 range among it: left out of `offered`, to be said in an Event.
     pub unreadable_ips: Vec<RangeError>,
-    /// What in `excludeIPs` is no range. Something was meant to be kept from pods and is not known: give nothing out
+    /// What in `excludeIPs` or among the denied addresses is no range. Something was meant to be kept from pods and is not known: give nothing out
     /// of such a pool.
     pub unreadable_exclusions: Vec<RangeError>,
 }
 
-impl SpiderIPPoolSpec {
+impl SpiderIPPool {
     /// Reads what the pool offers; bad items are returned beside the good ones and never fail the whole.
     #[must_use]
     pub fn addresses(&self) -> PoolAddresses {
-        let (ips, unreadable_ips) = AddressSet::parse_lenient(&self.ips);
-        let (excluded, unreadable_exclusions) = AddressSet::parse_lenient(&self.exclude_ips);
+        let spec = &self.spec;
+        let (ips, unreadable_ips) = AddressSet::parse_lenient(&spec.ips);
+        let (excluded, mut unreadable_exclusions) = AddressSet::parse_lenient(&spec.exclude_ips);
+        let (denied, unreadable_denials) = self.denied();
+        unreadable_exclusions.extend(unreadable_denials);
         let gateway: AddressSet =
-            self.gateway.iter().filter_map(|text| text.parse::<IpAddr>().ok()).collect();
-        let offered = ips.difference(&excluded);
+            spec.gateway.iter().filter_map(|text| text.parse::<IpAddr>().ok()).collect();
+        let offered = ips.difference(&excluded).difference(&denied);
         PoolAddresses {
             gateway_among_ips: offered.intersects(&gateway),
             offered: offered.difference(&gateway),
@@ -144,29 +147,40 @@ impl SpiderIPPoolSpec {
             unreadable_exclusions,
         }
     }
+
+    /// Reads what the controller [denies](crate::labels::DENIED), and what of it is no range.
+    pub(crate) fn denied(&self) -> (AddressSet, Vec<RangeError>) {
+        let text = self.annotations().get(crate::labels::DENIED);
+        let items = text.into_iter().flat_map(|text| text.split(',')).map(str::trim);
+        AddressSet::parse_lenient(&items.filter(|item| !item.is_empty()).collect::<Vec<_>>())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn pool(spec: SpiderIPPoolSpec) -> SpiderIPPool {
+        SpiderIPPool::new("p", spec)
+    }
+
     #[test]
     fn the_offer_is_the_union_of_ips_without_the_exclusions() {
-        let spec = SpiderIPPoolSpec {
+        let pool = pool(SpiderIPPoolSpec {
             ips: vec!["10.0.0.1-10.0.0.9".into(), "10.0.0.5-10.0.0.12".into()],
             exclude_ips: vec!["10.0.0.3".into()],
             ..SpiderIPPoolSpec::default()
-        };
-        assert_eq!(spec.addresses().offered.to_strings(), ["10.0.0.1-10.0.0.2", "10.0.0.4-10.0.0.12"]);
+        });
+        assert_eq!(pool.addresses().offered.to_strings(), ["10.0.0.1-10.0.0.2", "10.0.0.4-10.0.0.12"]);
     }
 
     #[test]
     fn a_reversed_ipv6_range_is_reported_and_the_rest_stays() {
-        let spec = SpiderIPPoolSpec {
+        let pool = pool(SpiderIPPoolSpec {
             ips: vec!["2001:db8::9-2001:db8::1".into(), "2001:db8::20".into()],
             ..SpiderIPPoolSpec::default()
-        };
-        let addresses = spec.addresses();
+        });
+        let addresses = pool.addresses();
         assert_eq!(addresses.offered.to_strings(), ["2001:db8::20"]);
         assert_eq!(
             addresses.unreadable_ips,
@@ -176,22 +190,38 @@ mod tests {
 
     #[test]
     fn an_exclusion_that_cannot_be_read_is_told_apart() {
-        let spec = SpiderIPPoolSpec {
+        let pool = pool(SpiderIPPoolSpec {
             ips: vec!["2001:db8::1-2001:db8::9".into()],
             exclude_ips: vec!["2001:db8::5-2001:db8::2".into()],
             ..SpiderIPPoolSpec::default()
+        });
+        assert_eq!(pool.addresses().unreadable_exclusions.len(), 1);
+    }
+
+    #[test]
+    fn what_the_controller_denies_is_not_offered_even_while_a_pod_holds_it() {
+        let mut pool = pool(SpiderIPPoolSpec {
+            ips: vec!["10.0.0.1-10.0.0.9".into()],
+            exclude_ips: vec!["10.0.0.1".into()],
+            ..SpiderIPPoolSpec::default()
+        });
+        let mut deny = |text: &str| {
+            pool.annotations_mut().insert(crate::labels::DENIED.to_owned(), text.to_owned());
+            pool.addresses()
         };
-        assert_eq!(spec.addresses().unreadable_exclusions.len(), 1);
+        assert_eq!(deny("10.0.0.1,10.0.0.8-10.0.0.9").offered.to_strings(), ["10.0.0.2-10.0.0.7"]);
+        assert_eq!(deny("").unreadable_exclusions, []);
+        assert_eq!(deny("10.0.0.8,x").unreadable_exclusions.len(), 1);
     }
 
     #[test]
     fn a_gateway_inside_an_ipv6_range_is_not_offered() {
-        let spec = SpiderIPPoolSpec {
+        let pool = pool(SpiderIPPoolSpec {
             ips: vec!["2001:db8::1-2001:db8::9".into()],
             gateway: Some("2001:db8::5".into()),
             ..SpiderIPPoolSpec::default()
-        };
-        let addresses = spec.addresses();
+        });
+        let addresses = pool.addresses();
         assert_eq!(addresses.offered.to_strings(), ["2001:db8::1-2001:db8::4", "2001:db8::6-2001:db8::9"]);
         assert!(addresses.gateway_among_ips);
     }

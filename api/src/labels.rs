@@ -38,8 +38,8 @@ pub const SUBNET: &str = "cloud.spidernet.io/subnet";
 /// Annotation: which source showed the addresses.
 pub const SOURCE: &str = "cloud.spidernet.io/source";
 
-/// Annotation: the addresses of `excludeIPs` that the controller excluded itself, because a complete reading no longer
-/// showed them or somebody else's pool names them as well; the rest of `excludeIPs` is people's.
+/// Annotation: the addresses that nobody gets any more, because a complete reading no longer showed them or somebody
+/// else's pool names them as well. Those that no pod holds are in `excludeIPs` too; the rest of `excludeIPs` is people's.
 pub const DENIED: &str = "cloud.spidernet.io/denied";
 
 /// Upstream's finalizer on pools, subnets, endpoints and coordinators.

@@ -86,9 +86,6 @@ fn ours(object: &SpiderIPPool, ips: &AddressSet, excluded: &AddressSet) -> Optio
         return None;
     }
     let notes: &BTreeMap<String, String> = object.annotations();
-    let denied = notes
-        .get(labels::DENIED)
-        .map(|text| AddressSet::parse_lenient(&text.split(',').collect::<Vec<_>>()).0);
     let subnet: IpNet = object.spec.subnet.parse().ok()?;
     let origin = Origin {
         provider: notes.get(labels::PROVIDER_NAME)?.as_str().into(),
@@ -106,7 +103,7 @@ fn ours(object: &SpiderIPPool, ips: &AddressSet, excluded: &AddressSet) -> Optio
         gateway: object.spec.gateway.as_ref().and_then(|gateway| gateway.parse().ok()),
         ips: ips.clone(),
         excluded: excluded.clone(),
-        denied: denied.unwrap_or_default().intersection(excluded),
+        denied: object.denied().0.intersection(ips),
         default: object.spec.default.unwrap_or_default(),
         nodes: object.spec.node_name.clone(),
         multus: object.spec.multus_name.clone(),
@@ -131,7 +128,7 @@ mod tests {
                 gateway: Some("172.31.207.253".parse().unwrap()),
                 ips: set(&["172.31.199.190-172.31.199.194"]),
                 excluded: set(&["172.31.199.190", "172.31.199.194"]),
-                denied: set(&["172.31.199.190"]),
+                denied: set(&["172.31.199.190", "172.31.199.193"]),
                 default: true,
                 nodes: vec!["worker".into()],
                 multus: vec!["kube-system/ipvlan-eth0".into()],

@@ -159,7 +159,7 @@ fn report(facts: &Facts, arguments: &WhyArguments) -> Report {
 /// Reads a pool and takes the reserved addresses from its free ones.
 fn without_reserved(pool: &SpiderIPPool, reserved: &AddressSet) -> Candidate {
     let mut candidate = candidate(pool);
-    let offered = pool.spec.addresses().offered.difference(reserved);
+    let offered = pool.addresses().offered.difference(reserved);
     let text = pool.status.as_ref().and_then(|status| status.allocated_ips.as_deref());
     candidate.offered = offered.count();
     if let (Some(_), Ok(held)) = (candidate.free, allocations(text)) {

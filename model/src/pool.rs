@@ -19,11 +19,12 @@ pub struct PoolSpec {
     pub gateway: Option<IpAddr>,
     /// The addresses of the pool.
     pub ips: AddressSet,
-    /// The addresses of `ips` that are not handed out: those that people excluded, and those of `denied`.
+    /// The addresses of `ips` in `excludeIPs`: those that people excluded, and those of `denied` that no pod holds
+    /// (upstream's webhook refuses to exclude what is held).
     pub excluded: AddressSet,
-    /// The part of `excluded` that we excluded, because a complete reading no longer showed it or somebody else's pool
-    /// names it as well. Recorded in an
-    /// annotation, so that exclusions by people are told apart and kept.
+    /// What we keep from being handed out, because a complete reading no longer showed it or somebody else's pool names
+    /// it as well; what a pod still holds is in it, for the time after. Recorded in an annotation, so that exclusions by
+    /// people are told apart and kept.
     pub denied: AddressSet,
     /// Whether the pool serves pods that name none.
     pub default: bool,
@@ -43,7 +44,13 @@ impl PoolSpec {
     /// Returns the addresses that may be handed out.
     #[must_use]
     pub fn offered(&self) -> AddressSet {
-        self.ips.difference(&self.excluded)
+        self.ips.difference(&self.excluded).difference(&self.denied)
+    }
+
+    /// Returns the addresses that people excluded.
+    #[must_use]
+    pub fn excluded_by_people(&self) -> AddressSet {
+        self.excluded.difference(&self.denied)
     }
 }
 

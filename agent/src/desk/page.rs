@@ -17,7 +17,7 @@ pub(super) struct Page {
     pub(super) uid: String,
     pub(super) version: String,
     pub(super) candidate: Candidate,
-    /// `ips` without exclusions and gateway; reserved addresses are in it.
+    /// `ips` without exclusions, denied ones and gateway; reserved addresses are in it.
     pub(super) offered: AddressSet,
     pub(super) gateway: Option<IpAddr>,
     pub(super) routes: Vec<Route>,
@@ -35,7 +35,7 @@ impl Page {
             uid: pool.uid().unwrap_or_default(),
             version: pool.resource_version().unwrap_or_default(),
             candidate: candidate(&pool),
-            offered: pool.spec.addresses().offered,
+            offered: pool.addresses().offered,
             gateway: pool.spec.gateway.as_deref().and_then(|text| text.parse().ok()),
             routes: pool.spec.routes,
             annotations: pool.metadata.annotations.unwrap_or_default(),

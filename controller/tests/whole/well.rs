@@ -168,6 +168,8 @@ async fn an_address_that_a_pod_holds_is_never_removed() {
     stage.listings(4).await;
     let range = format!("{}-{}", stage.v4(0, 11), stage.v4(0, 15));
     assert_eq!(stage.says("a", 0).await, (vec![range.clone()], Vec::new()));
+    let object = stage.pool("a", 0, "v4").await.unwrap();
+    assert_eq!(object.annotations()[labels::DENIED], held.to_string(), "for agents, should we be away then");
     let message = stage.until("a", "Synced", "False").await;
     assert!(message.contains(&held.to_string()) && message.contains("pods hold them"), "{message}");
 

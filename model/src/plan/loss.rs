@@ -27,7 +27,7 @@ pub(super) struct Loss {
     pub(super) missing: AddressSet,
     /// The part of them that may leave the pool.
     pub(super) removed: AddressSet,
-    /// The part of them that stays, but is not handed out.
+    /// The part of them that stays, but is not handed out, now or when the pod that holds it is gone.
     pub(super) denied: AddressSet,
     pub(super) why: String,
     pub(super) gone: Option<String>,
@@ -67,14 +67,16 @@ pub(super) fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: 
         }
         Evidence::Superseded => {
             let removed = spec.ips.difference(&pool.allocated);
+            let denied = spec.ips.intersection(&pool.allocated).difference(&spec.excluded_by_people());
             let why = format!("its addresses moved to another pool of NIC {}", origin.nic);
-            return Loss { removed, why, superseded: true, ..Loss::default() };
+            return Loss { removed, denied, why, superseded: true, ..Loss::default() };
         }
         Evidence::NodeGone => {
             // Half a pool of a node that is gone serves nobody: it goes whole, or waits whole.
             let removed = if pool.allocated.is_empty() { spec.ips.clone() } else { nothing };
             let (node, why) = (origin.node.clone(), format!("node {} left the cluster", origin.node));
-            return Loss { removed, why, gone: Some(node), at: input.now, ..Loss::default() };
+            let denied = spec.denied.clone();
+            return Loss { removed, denied, why, gone: Some(node), at: input.now, ..Loss::default() };
         }
         Evidence::Shown(shown, at) => (shown, at),
         Evidence::Denied(at) => (&nothing, at),
@@ -82,7 +84,7 @@ pub(super) fn loss(input: &Input<'_>, demand: &Demand, held: &Held<'_>, memory: 
     let missing = spec.ips.difference(shown);
     let twice = memory.miss(&pool.name, &missing, at, input.policy.resync);
     let removed = twice.difference(&pool.allocated);
-    let denied = missing.difference(&removed).difference(&pool.allocated);
+    let denied = missing.difference(&removed).difference(&spec.excluded_by_people());
     let why = format!("provider {} shows them on NIC {} no more", origin.provider, origin.nic);
     Loss { missing, removed, denied, why, at, ..Loss::default() }
 }
@@ -161,10 +163,11 @@ pub(super) fn brake(
             "removal of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
             removed.count()
         ));
-        for loss in losses.values_mut().filter(|loss| lost(&&**loss)) {
+        let people = |name: &str| held.get(name).map(|held| held.spec.excluded_by_people()).unwrap_or_default();
+        for (name, loss) in losses.iter_mut().filter(|(_, loss)| lost(&&**loss)) {
             let kept = std::mem::take(&mut loss.removed);
             if loss.gone.is_none() {
-                loss.denied = loss.denied.union(&kept);
+                loss.denied = loss.denied.union(&kept.difference(&people(name)));
             }
         }
     }
@@ -172,9 +175,9 @@ pub(super) fn brake(
         let before = held.get(name).map(|held| held.spec.denied.clone()).unwrap_or_default();
         loss.denied.difference(&before)
     };
-    let denied: AddressSet =
-        losses.iter().flat_map(|(name, loss)| fresh(name, loss).ranges().to_vec()).collect();
-    let new = losses.iter().filter(|(name, loss)| !fresh(name, loss).is_empty()).map(|(_, loss)| loss);
+    let denying = || losses.iter().filter(|(_, loss)| lost(loss));
+    let denied: AddressSet = denying().flat_map(|(name, loss)| fresh(name, loss).ranges().to_vec()).collect();
+    let new = denying().filter(|(name, loss)| !fresh(name, loss).is_empty()).map(|(_, loss)| loss);
     let at = oldest(&mut { new });
     if !memory.denials.admits(&denied, at, &stock, share, resync) {
         back.count = back.count.saturating_add(denied.count());
@@ -182,7 +185,7 @@ pub(super) fn brake(
             "denial of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
             denied.count()
         ));
-        for (name, loss) in losses.iter_mut() {
+        for (name, loss) in losses.iter_mut().filter(|(_, loss)| lost(&&**loss)) {
             loss.denied = loss.denied.difference(&fresh(name, loss));
         }
     }

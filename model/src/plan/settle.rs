@@ -106,13 +106,13 @@ fn yield_to_others(
         others.flat_map(|pool| pool.ips.ranges().iter().map(|range| (*range, pool.name.as_str()))),
     );
     for (name, loss) in losses {
-        let Some(Held { pool, origin, spec }) = held.get(name) else { continue };
+        let Some(Held { pool: _, origin, spec }) = held.get(name) else { continue };
         others.overlaps(&spec.ips.difference(&loss.removed), |both, other| {
             let both = AddressSet::from_iter([both]);
             settled.delays.entry(origin.node.clone()).or_default().push(format!(
                 "pool {name}: {both} not handed out, pool {other} names them as well and is not ours"
             ));
-            loss.denied = loss.denied.union(&both.difference(&pool.allocated));
+            loss.denied = loss.denied.union(&both.difference(&spec.excluded_by_people()));
         });
     }
 }
@@ -162,9 +162,8 @@ fn release(
             settled.steps.push(Step { phase: Phase::Release, change, needs: BTreeSet::new() });
             continue;
         }
-        let people = spec.excluded.difference(&spec.denied);
         let mut target = PoolSpec {
-            excluded: people.union(&loss.denied),
+            excluded: spec.excluded_by_people().union(&loss.denied.difference(&pool.allocated)),
             denied: loss.denied.clone(),
             ips: rest,
             ..(*spec).clone()

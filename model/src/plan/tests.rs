@@ -99,11 +99,43 @@ fn an_address_that_a_pod_holds_is_never_removed() {
         world.read();
         world.pass();
     }
-    assert!(world.offered("eni-w0").contains("172.31.199.190".parse().unwrap()));
+    let held = "172.31.199.190".parse().unwrap();
+    assert!(world.ips("eni-w0").contains(held));
+    assert!(!world.offered("eni-w0").contains(held), "it is nobody's when its pod is gone");
+    assert!(world.excluded("eni-w0").is_empty(), "upstream's webhook refuses to exclude what a pod holds");
     assert!(world.report("worker").synced.message.contains("while pods hold them"));
     world.free("172.31.199.190");
     world.pass();
     assert!(!world.ips("eni-w0").contains("172.31.199.190".parse().unwrap()));
+}
+
+#[test]
+fn a_denied_address_that_its_pod_gives_back_is_excluded_until_it_leaves() {
+    let mut world = World::seed();
+    world.settle();
+    world.allocate("eni-w0", "172.31.199.190");
+    world.take("eni-w0", "172.31.199.190");
+    world.read();
+    world.pass();
+    world.free("172.31.199.190");
+    assert_eq!(world.pass(), 1);
+    assert_eq!(world.excluded("eni-w0"), set("172.31.199.190"));
+    world.give("eni-w0", "172.31.199.190");
+    world.settle();
+    assert!(world.offered("eni-w0").contains("172.31.199.190".parse().unwrap()));
+}
+
+#[test]
+fn what_people_exclude_stays_excluded_when_it_leaves_and_comes_back() {
+    let mut world = World::seed();
+    world.settle();
+    world.exclude("eni-w0", "172.31.199.194");
+    world.take("eni-w0", "172.31.199.194");
+    world.read();
+    world.pass();
+    world.give("eni-w0", "172.31.199.194");
+    world.settle();
+    assert_eq!(world.excluded("eni-w0"), set("172.31.199.194"));
 }
 
 #[test]

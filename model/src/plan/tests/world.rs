@@ -274,6 +274,10 @@ impl World {
         self.both(nic, |pool| spec(pool).offered())
     }
 
+    pub(super) fn excluded(&self, nic: &str) -> AddressSet {
+        self.both(nic, |pool| spec(pool).excluded.clone())
+    }
+
     pub(super) fn interface(&self, nic: &str) -> String {
         origin(self.pool_of(nic, Family::V4).unwrap()).interface.clone()
     }

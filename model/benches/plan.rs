@@ -2,6 +2,8 @@
 //!
 //! Addresses are scattered, as a cloud hands them out: no two of a NIC are neighbours, so every one is a range of its
 //! own, which is the most that an address set can be made to hold.
+//!
+//! `SPIDERPOOL_BENCH=brief` plans for a tenth of the nodes, and asserts the same.
 
 #![expect(clippy::unwrap_used, reason = "a bench's own functions may fail it")]
 
@@ -16,7 +18,6 @@ use model::{
     plan, pool_name,
 };
 
-const NODES: u32 = 5_000;
 const NICS: u8 = 4;
 /// Addresses of each family on each NIC.
 const ADDRESSES: u32 = 10;
@@ -27,26 +28,33 @@ const RESYNC: Duration = Duration::from_mins(1);
 /// The argument with which this program starts itself, so that each measurement of memory has a process of its own.
 const MEMORY_OF: &str = "--memory-of";
 
+/// How many nodes there are.
+fn nodes() -> u32 {
+    let brief = std::env::var("SPIDERPOOL_BENCH").is_ok_and(|size| size == "brief");
+    if brief { 500 } else { 5_000 }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == MEMORY_OF) {
         return memory_of(&arguments[at + 1]);
     }
-    let pools = usize::try_from(NODES).unwrap() * usize::from(NICS) * 2;
-    println!("== plan: {NODES} nodes, {NICS} NICs each, both families: {pools} pools");
-    let cold = time(&World::new(NODES), "plan, nothing exists", pools, None);
-    let mut applied = World::applied(NODES);
+    let nodes = nodes();
+    let pools = usize::try_from(nodes).unwrap() * usize::from(NICS) * 2;
+    println!("== plan: {nodes} nodes, {NICS} NICs each, both families: {pools} pools");
+    let cold = time(&World::new(nodes), "plan, nothing exists", pools, None);
+    let mut applied = World::applied(nodes);
     time(&applied, "plan, nothing to do", 0, Some(cold));
     applied.change_one_percent();
     // Each of these pools first denies an address, then gains one.
     let changed = pools / 100 * 2;
     time(&applied, "plan, 1 % of the NICs changed", changed, Some(cold));
-    let mut other = World::applied(NODES);
+    let mut other = World::applied(nodes);
     other.serve_nobody_by_default();
     time(&other, "plan, every pool changed", pools, Some(cold));
-    let fifth = time(&World::new(NODES / 5), "plan, nothing exists, 1,000 nodes", pools / 5, None);
+    let fifth = time(&World::new(nodes / 5), "plan, nothing exists, a fifth of the nodes", pools / 5, None);
     row(
-        "plan, 5,000 nodes to 1,000 nodes",
+        "plan, all nodes to a fifth of them",
         &format!("{:.1} x", cold.as_secs_f64() / fifth.as_secs_f64()),
         "5 is linear",
     );
@@ -107,7 +115,7 @@ fn memory(case: &str, what: &str, pools: usize) {
 /// Prints how much resident memory the input takes, and how much more a plan takes at its peak, in KiB.
 fn memory_of(case: &str) {
     let begun = status("VmRSS:");
-    let world = if case == "cold" { World::new(NODES) } else { World::applied(NODES) };
+    let world = if case == "cold" { World::new(nodes()) } else { World::applied(nodes()) };
     let built = status("VmRSS:");
     let plan = world.plan();
     let peak = status("VmHWM:");

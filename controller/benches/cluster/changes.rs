@@ -11,23 +11,22 @@ use kube::{Api, ResourceExt};
 use testbed::aliyun::{NicSpec, Refusal, Topology};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::spread;
 use crate::stage::{Controller, Stage, eventually};
+use crate::{Size, spread};
 
-const SAMPLES: u8 = 10;
 const NIC: &str = "eni-bp1worker1";
 const LISTING: &str = "DescribeNetworkInterfaces";
 
-pub(crate) async fn measure() {
+pub(crate) async fn measure(size: &Size) {
     println!("== a real API server: 2 nodes, 2 NICs each, changes in the cloud, resync 1 s");
     let stage = Stage::new(Topology::seed()).await;
     let mut pools = watch(&stage);
     let controller = synced(&stage, "1s").await;
-    addresses(&stage, &mut pools).await;
+    addresses(&stage, &mut pools, size.samples).await;
     controller.stop().await;
 
     let controller = synced(&stage, "10m").await;
-    joins(&stage, &mut pools).await;
+    joins(&stage, &mut pools, size.samples).await;
     controller.stop().await;
 }
 
@@ -43,11 +42,11 @@ async fn synced(stage: &Stage, resync: &str) -> Controller {
     controller
 }
 
-async fn addresses(stage: &Stage, pools: &mut UnboundedReceiver<(Timestamp, SpiderIPPool)>) {
+async fn addresses(stage: &Stage, pools: &mut UnboundedReceiver<(Timestamp, SpiderIPPool)>, samples: u8) {
     let mut added = Split::default();
     let mut denied = Split::default();
     let mut removed = Vec::new();
-    for at in 0..SAMPLES {
+    for at in 0..samples {
         let address = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 200 + at));
         // Changes come at any time between two listings.
         tokio::time::sleep(Duration::from_millis(u64::from(at) * 97)).await;
@@ -57,7 +56,7 @@ async fn addresses(stage: &Stage, pools: &mut UnboundedReceiver<(Timestamp, Spid
         });
         let seen = until(pools, |pool| offers(pool, address)).await;
         added.take(stage, begun, seen);
-        tokio::time::sleep(Duration::from_millis(u64::from(SAMPLES - at) * 97)).await;
+        tokio::time::sleep(Duration::from_millis(u64::from(samples - at) * 97)).await;
         let begun = stage.sim.edit(|cloud| {
             cloud.unassign(NIC, &[address]).unwrap();
             cloud.clock.now()
@@ -78,9 +77,9 @@ async fn addresses(stage: &Stage, pools: &mut UnboundedReceiver<(Timestamp, Spid
     spread("address removed in the cloud, to gone from the pool", &mut removed, ", after a second listing");
 }
 
-async fn joins(stage: &Stage, pools: &mut UnboundedReceiver<(Timestamp, SpiderIPPool)>) {
+async fn joins(stage: &Stage, pools: &mut UnboundedReceiver<(Timestamp, SpiderIPPool)>, samples: u8) {
     let mut times = Vec::new();
-    for at in 0..SAMPLES {
+    for at in 0..samples {
         let name = format!("late{at}");
         stage.sim.edit(|cloud| instance(cloud, &name, at)).unwrap();
         let begun = Timestamp::now();

@@ -4,21 +4,12 @@ use std::time::{Duration, Instant};
 
 use testbed::aliyun::{NicSpec, Refusal, Topology};
 
-use crate::raw;
-use crate::row;
 use crate::stage::{Controller, Stage, eventually};
+use crate::{Size, raw, row};
 
-const NODES: u16 = 1_000;
 const NICS: u8 = 4;
 /// Addresses of each family on each NIC.
 const ADDRESSES: u16 = 10;
-const POOLS: usize = NODES as usize * NICS as usize * 2;
-/// Calls of one listing: 500 NICs a page.
-const PAGES: u64 = (NODES as u64 * NICS as u64).div_ceil(500);
-/// How many nodes join at once.
-const JOINING: u16 = 50;
-/// How many resyncs without a change are watched.
-const RESYNCS: u64 = 3;
 
 const WRITES: &str = "spiderpool_cloud_writes_total";
 const CREATED: &str = "spiderpool_cloud_writes_total{kind=\"SpiderIPPool\",verb=\"create\",outcome=\"done\"}";
@@ -27,18 +18,30 @@ const NODE_STATUS: &str =
     "spiderpool_cloud_writes_total{kind=\"SpiderNode\",verb=\"status\",outcome=\"done\"}";
 const LISTING: &str = "DescribeNetworkInterfaces";
 
-pub(crate) async fn measure() {
-    println!("== a real API server: {NODES} nodes, {NICS} NICs each, dual stack: {POOLS} pools");
-    let begun = Instant::now();
-    let stage = Stage::new(Topology::large(NODES, NICS, ADDRESSES)).await;
-    println!("   control plane, cloud and {NODES} nodes up in {:.0} s", begun.elapsed().as_secs_f64());
-    cold(&stage).await;
-    steady(&stage).await;
-    join(&stage).await;
-    raw::measure(&stage).await;
+impl Size {
+    fn pools(&self) -> usize {
+        usize::from(self.nodes) * usize::from(NICS) * 2
+    }
+
+    /// Calls of one listing: 500 NICs a page.
+    fn pages(&self) -> u64 {
+        (u64::from(self.nodes) * u64::from(NICS)).div_ceil(500)
+    }
 }
 
-async fn cold(stage: &Stage) {
+pub(crate) async fn measure(size: &Size) {
+    let (nodes, pools) = (size.nodes, size.pools());
+    println!("== a real API server: {nodes} nodes, {NICS} NICs each, dual stack: {pools} pools");
+    let begun = Instant::now();
+    let stage = Stage::new(Topology::large(nodes, NICS, ADDRESSES)).await;
+    println!("   control plane, cloud and {nodes} nodes up in {:.0} s", begun.elapsed().as_secs_f64());
+    cold(&stage, size).await;
+    steady(&stage, size).await;
+    join(&stage, size).await;
+    raw::measure(&stage, size.raw).await;
+}
+
+async fn cold(stage: &Stage, size: &Size) {
     stage.sim.reset_calls();
     let before = stage.used();
     let controller = stage.controller("60s");
@@ -50,22 +53,23 @@ async fn cold(stage: &Stage) {
         .await
     };
     let first = created(1.0).await;
-    let all = created(number(POOLS)).await;
-    assert_eq!(stage.pools().await, POOLS, "pools at the API server");
+    let all = created(number(size.pools())).await;
+    assert_eq!(stage.pools().await, size.pools(), "pools at the API server");
     row(
         "cold start, to the first pool",
         &format!("{:.1} s", first.as_secs_f64()),
         "from the start of the process",
     );
-    let rate = number(POOLS) / all.saturating_sub(first).as_secs_f64();
+    let rate = number(size.pools()) / all.saturating_sub(first).as_secs_f64();
     row(
-        "cold start, to all 8,000 pools",
+        &format!("cold start, to all {} pools", size.pools()),
         &format!("{:.1} s", all.as_secs_f64()),
         &format!("{rate:.0} pools a second"),
     );
     eventually("the last SpiderNode", Duration::from_millis(50), async || {
         let nodes = controller.metric(NODE_STATUS).await;
-        (controller.metric(TOTAL).await >= number(POOLS) && nodes >= f64::from(NODES)).then_some(())
+        (controller.metric(TOTAL).await >= number(size.pools()) && nodes >= f64::from(size.nodes))
+            .then_some(())
     })
     .await;
     let (writes, done) = quiet(&controller).await;
@@ -104,19 +108,19 @@ async fn cold(stage: &Stage) {
 }
 
 /// Starts again over what is there, and lets some resyncs pass.
-async fn steady(stage: &Stage) {
+async fn steady(stage: &Stage, size: &Size) {
     stage.sim.reset_calls();
     let controller = stage.controller("10s");
     let pass = "spiderpool_cloud_passes_total";
     eventually("the first pass", Duration::from_millis(50), async || {
-        (controller.metric(pass).await > 0.0 && stage.sim.calls().of(LISTING) >= PAGES).then_some(())
+        (controller.metric(pass).await > 0.0 && stage.sim.calls().of(LISTING) >= size.pages()).then_some(())
     })
     .await;
     let ready = controller.begun.elapsed();
     // Everything was listed; what a restart writes, it writes now.
     let (writes, _) = quiet(&controller).await;
     row(
-        "restart over 8,000 pools, to the first pass",
+        &format!("restart over {} pools, to the first pass", size.pools()),
         &format!("{:.1} s", ready.as_secs_f64()),
         "lists and one plan",
     );
@@ -126,12 +130,12 @@ async fn steady(stage: &Stage) {
             println!("   {line}");
         }
     }
-    whole_listing(stage).await;
+    whole_listing(stage, size).await;
     let listed = stage.sim.calls();
     let (writes, used) = (controller.metric(WRITES).await, controller.processor_time());
-    let goal = listed.of(LISTING) + RESYNCS * PAGES;
+    let goal = listed.of(LISTING) + size.resyncs * size.pages();
     let begun = Instant::now();
-    eventually("three resyncs", Duration::from_millis(50), async || {
+    eventually("some resyncs", Duration::from_millis(50), async || {
         (stage.sim.calls().of(LISTING) >= goal).then_some(())
     })
     .await;
@@ -139,9 +143,9 @@ async fn steady(stage: &Stage) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let calls = stage.sim.calls();
     let (listings, all) = (calls.of(LISTING) - listed.of(LISTING), calls.total() - listed.total());
-    assert_eq!(listings, (RESYNCS * PAGES), "{:?}", calls.by_action());
+    assert_eq!(listings, (size.resyncs * size.pages()), "{:?}", calls.by_action());
     assert_eq!(all, listings, "only NICs are listed: {:?}", calls.by_action());
-    let each = RESYNCS;
+    let each = size.resyncs;
     row("calls to the cloud a resync", &format!("{}", all / each), "all of them DescribeNetworkInterfaces");
     let written = controller.metric(WRITES).await - writes;
     assert!(written.abs() < 0.5, "{written} writes although nothing changed");
@@ -158,14 +162,18 @@ async fn steady(stage: &Stage) {
         &format!("{} MiB", now / 1024),
         &format!("{} MiB at most", peak / 1024),
     );
-    let each = number(usize::try_from(now).unwrap()) / number(POOLS);
-    row("memory of the controller a pool", &format!("{each:.1} KiB"), "all of it, divided by 8,000");
+    let each = number(usize::try_from(now).unwrap()) / number(size.pools());
+    row(
+        "memory of the controller a pool",
+        &format!("{each:.1} KiB"),
+        &format!("all of it, divided by {}", size.pools()),
+    );
     controller.stop().await;
 }
 
 /// Waits until a listing has just ended.
-async fn whole_listing(stage: &Stage) {
-    let goal = (stage.sim.calls().of(LISTING) / PAGES + 1) * PAGES;
+async fn whole_listing(stage: &Stage, size: &Size) {
+    let goal = (stage.sim.calls().of(LISTING) / size.pages() + 1) * size.pages();
     eventually("a whole listing", Duration::from_millis(20), async || {
         (stage.sim.calls().of(LISTING) >= goal).then_some(())
     })
@@ -173,23 +181,24 @@ async fn whole_listing(stage: &Stage) {
 }
 
 /// Lets nodes join in one window.
-async fn join(stage: &Stage) {
+async fn join(stage: &Stage, size: &Size) {
     let controller = stage.controller("10m");
     let pass = "spiderpool_cloud_passes_total";
     eventually("the first pass", Duration::from_millis(50), async || {
-        (controller.metric(pass).await > 0.0 && stage.sim.calls().of(LISTING).is_multiple_of(PAGES))
+        (controller.metric(pass).await > 0.0 && stage.sim.calls().of(LISTING).is_multiple_of(size.pages()))
             .then_some(())
     })
     .await;
     quiet(&controller).await;
-    stage.sim.edit(|cloud| (0..JOINING).try_for_each(|at| instance(cloud, at))).unwrap();
+    stage.sim.edit(|cloud| (0..size.joining).try_for_each(|at| instance(cloud, at))).unwrap();
     stage.sim.reset_calls();
-    let nodes = (0..JOINING).map(|at| (format!("late-{at}"), format!("cn-hangzhou.i-late{at}"))).collect();
+    let nodes =
+        (0..size.joining).map(|at| (format!("late-{at}"), format!("cn-hangzhou.i-late{at}"))).collect();
     let begun = Instant::now();
     stage.join(nodes).await;
     let created = begun.elapsed();
     // One IPv4 pool each: the vSwitch is the first one, and no IPv6 address was given.
-    let goal = POOLS + usize::from(JOINING);
+    let goal = size.pools() + usize::from(size.joining);
     eventually("pools of the nodes that joined", Duration::from_millis(20), async || {
         (stage.pools().await >= goal).then_some(())
     })
@@ -198,12 +207,12 @@ async fn join(stage: &Stage) {
     quiet(&controller).await;
     let calls = stage.sim.calls();
     row(
-        "50 nodes join at once, to all their pools",
+        &format!("{} nodes join at once, to all their pools", size.joining),
         &format!("{} ms", took.as_millis()),
         &format!("the last Node was created after {} ms; window 500 ms", created.as_millis()),
     );
     let text: Vec<String> = calls.by_action().iter().map(|(action, n)| format!("{n} {action}")).collect();
-    row("calls to the cloud for these 50 nodes", &calls.total().to_string(), &text.join(", "));
+    row("calls to the cloud for these nodes", &calls.total().to_string(), &text.join(", "));
     // Two windows, should the nodes straddle one; never one call a node.
     assert!(calls.total() <= 4, "{:?}", calls.by_action());
     controller.stop().await;

@@ -10,17 +10,15 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use crate::row;
 use crate::stage::Stage;
 
-/// How many pools each rate is measured with.
-const POOLS: usize = 400;
-
-pub(crate) async fn measure(stage: &Stage) {
+/// Measures each rate with this many pools.
+pub(crate) async fn measure(stage: &Stage, pools: usize) {
     let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
     let model = api.list(&ListParams::default().limit(1)).await.unwrap().items.remove(0);
     let mut alone = None;
     for at_once in [1, 16, 32, 64] {
-        let pools = (0..POOLS).map(|at| copy(&model, &format!("raw-{at_once}-{at}")));
+        let copies = (0..pools).map(|at| copy(&model, &format!("raw-{at_once}-{at}")));
         let begun = Instant::now();
-        let created = pools.map(async |pool| api.create(&PostParams::default(), &pool).await.unwrap());
+        let created = copies.map(async |pool| api.create(&PostParams::default(), &pool).await.unwrap());
         let created: Vec<_> = stream::iter(created).buffer_unordered(at_once).collect().await;
         let rate = f64::from(u32::try_from(created.len()).unwrap()) / begun.elapsed().as_secs_f64();
         let ratio = rate / *alone.get_or_insert(rate);
@@ -30,7 +28,7 @@ pub(crate) async fn measure(stage: &Stage) {
             &format!("{ratio:.1} x one at a time"),
         );
     }
-    let delete = (0..POOLS).flat_map(|at| [1, 16, 32, 64].map(|at_once| format!("raw-{at_once}-{at}")));
+    let delete = (0..pools).flat_map(|at| [1, 16, 32, 64].map(|at_once| format!("raw-{at_once}-{at}")));
     let deleted = delete.map(async |name| drop(api.delete(&name, &DeleteParams::default()).await));
     stream::iter(deleted).buffer_unordered(32).collect::<Vec<()>>().await;
 }

@@ -5,8 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is test code, its fixtures too")]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -152,8 +151,13 @@ impl World {
 
     fn program(&self, name: &str, text: &str) {
         let path = self.path(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Not by this process: a child that another test forks meanwhile would have the file open for writing, and the
+        // kernel then refuses to run it (ETXTBSY).
+        let mut writer = Command::new("sh");
+        writer.args(["-c", r#"cat > "$1" && chmod 755 "$1""#, "sh"]).arg(&path).stdin(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
     }
 
     fn configure(&self, kubeconfig: &Path) {

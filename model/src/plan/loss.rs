@@ -163,7 +163,8 @@ pub(super) fn brake(
             "removal of {} addresses waits for a second confirmation: it is more than {share} % of the cluster's",
             removed.count()
         ));
-        let people = |name: &str| held.get(name).map(|held| held.spec.excluded_by_people()).unwrap_or_default();
+        let people =
+            |name: &str| held.get(name).map(|held| held.spec.excluded_by_people()).unwrap_or_default();
         for (name, loss) in losses.iter_mut().filter(|(_, loss)| lost(&&**loss)) {
             let kept = std::mem::take(&mut loss.removed);
             if loss.gone.is_none() {

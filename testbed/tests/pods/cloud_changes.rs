@@ -37,16 +37,25 @@ fn an_address_that_the_cloud_takes_stops_and_one_that_it_adds_is_used() {
             stage.kubectl_now(&["get", "spidernode", "worker", "-o", "jsonpath={.status.conditions}"])?;
         if said.contains(&format!("{lost} left NIC {NIC}")) { Ok(()) } else { Err(said) }
     });
+    let pool = || {
+        let pools = stage.get(&["spiderippools", "-l", &format!("cloud.spidernet.io/nic={NIC}")]);
+        pools.into_iter().find(|pool| pool["spec"]["ipVersion"] == 4).unwrap()
+    };
+    stage.eventually(
+        "agents are told, for the time after its pod",
+        || match pool()["metadata"]["annotations"]["cloud.spidernet.io/denied"].as_str() {
+            Some(denied) if denied == lost.to_string() => Ok(()),
+            denied => Err(format!("{denied:?}")),
+        },
+    );
 
     // Its pod goes, another one comes: the pool has no other address, so this one waits.
     space.delete(&["p2"]);
     stage.eventually("p2 is gone", || space.pod("p2").map_or(Ok(()), |pod| Err(pod.phase)));
     space.create(&[draft(FIVE)]);
-    stage.eventually("the pool does not offer the lost address", || {
-        let pools = stage.get(&["spiderippools", "-l", &format!("cloud.spidernet.io/nic={NIC}")]);
-        let spec = &pools.iter().find(|pool| pool["spec"]["ipVersion"] == 4).unwrap()["spec"];
-        let denied = spec["excludeIPs"].to_string().contains(&lost.to_string());
-        if denied || !offers(&spec["ips"], lost) { Ok(()) } else { Err(spec.to_string()) }
+    stage.eventually("the pool does not name the lost address any more", || {
+        let spec = &pool()["spec"];
+        if offers(&spec["ips"], lost) { Err(spec.to_string()) } else { Ok(()) }
     });
     stage.eventually("the pod without an address says why", || {
         let events = ["get", "events", "-n", &space.name, "-o", "jsonpath={.items[*].message}"];

@@ -1,7 +1,8 @@
 //! Addresses that outlive their pods, where they may.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -155,4 +156,62 @@ async fn the_pod_that_runs_a_virtual_machine_next_gets_its_address() {
     stage.remove(&first).await;
     agent.del(&first, "c1", "eth0").await;
     assert_eq!(stage.records(&pool).await[&address].pod_uid, second.uid, "the old one's DEL takes nothing");
+}
+
+/// The kinds of `KubeVirt` as far as anybody looks at them.
+async fn virtual_machines(stage: &Stage) -> Api<DynamicObject> {
+    let crds: Api<CustomResourceDefinition> = Api::all(stage.client.clone());
+    let names = json!({
+        "kind": "VirtualMachineInstance", "plural": "virtualmachineinstances", "singular": "virtualmachineinstance",
+    });
+    let version = json!({
+        "name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+    });
+    let crd = json!({
+        "metadata": {"name": "virtualmachineinstances.kubevirt.io"},
+        "spec": {"group": "kubevirt.io", "names": names, "scope": "Namespaced", "versions": [version]},
+    });
+    create(&crds, crd).await;
+    let resource =
+        ApiResource::from_gvk(&GroupVersionKind::gvk("kubevirt.io", "v1", "VirtualMachineInstance"));
+    let api = Api::namespaced_with(stage.client.clone(), &stage.name, &resource);
+    eventually("the kind is served", async || api.list(&ListParams::default()).await.ok().map(drop)).await;
+    api
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_machine_that_is_started_again_keeps_its_address_for_as_long_as_it_is_there() {
+    // The kind would make the shared cluster's garbage collector look at the machines of other tests, which are not there.
+    let stage = Stage::on_a_plane_of_its_own().await;
+    let machines = virtual_machines(&stage).await;
+    let machine = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "vm"},
+    });
+    let machine: DynamicObject = create(&machines, machine).await;
+    let owner = json!({"metadata": {"ownerReferences": [{
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "vm",
+        "uid": machine.uid().expect("a UID"), "controller": true,
+    }]}});
+    let pool = stage.node_pool("a4", "a", 4, 1, (1, 20)).await;
+    let agent = stage.agent("a").await;
+    let first = stage.pod("virt-launcher-vm-aaaaa", "a", owner.clone()).await;
+    let address = agent.address(&first, "c1", "eth0").await;
+    stage.remove(&first).await;
+    agent.del(&first, "c1", "eth0").await;
+    assert!(stage.records(&pool).await.contains_key(&address), "the machine is still there");
+    // A neighbour comes in between and does not get it; longer than a freed address rests, and than the reclaim waits.
+    tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+    let neighbour = stage.pod("neighbour", "a", json!({})).await;
+    assert_ne!(agent.address(&neighbour, "n", "eth0").await, address);
+    let second = stage.pod("virt-launcher-vm-bbbbb", "a", owner).await;
+    assert_eq!(agent.address(&second, "c2", "eth0").await, address);
+    assert_eq!(stage.records(&pool).await[&address].pod_uid, second.uid);
+    stage.endpoint_says("vm", |status| (status.current.uid == second.uid).then_some(())).await;
+
+    machines.delete("vm", &DeleteParams::default()).await.expect("a deleted machine");
+    stage.remove(&second).await;
+    agent.del(&second, "c2", "eth0").await;
+    eventually("it is free", async || (!stage.records(&pool).await.contains_key(&address)).then_some(()))
+        .await;
 }

@@ -279,6 +279,48 @@ async fn while_the_api_server_is_away_requests_wait_and_then_go_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_del_while_the_api_server_is_away_waits_and_frees_or_fails_and_frees_the_next_time() {
+    let mut stage = Stage::open().await;
+    let text = std::fs::read_to_string(stage.kubeconfig()).expect("a kubeconfig");
+    let server = testbed::shared().server();
+    let proxy = Proxy::start(&server.parse().expect("a URL")).await;
+    let path = stage.dir.path().join("kubeconfig");
+    let url = proxy.url().to_string();
+    std::fs::write(&path, text.replace(server, url.trim_end_matches('/'))).expect("a kubeconfig");
+    stage.as_user(&path);
+    let pool = stage.node_pool("a4", "a", 4, 1, (1, 20)).await;
+    let agent = stage.agent("a").await;
+    let pods = [stage.pod("soon", "a", json!({})).await, stage.pod("late", "a", json!({})).await];
+    for pod in &pods {
+        agent.add(pod, "c1", "eth0").await;
+        stage.delete(pod).await;
+        eventually("the agent knows that it ends", async || {
+            let (_, sentence) = agent.call("POST", "/v1/ipam/ip", Some(&pod.request("c2", "eth0"))).await;
+            sentence.as_str().is_some_and(|text| text.contains("it is being deleted")).then_some(())
+        })
+        .await;
+    }
+    proxy.cut();
+    let start = Instant::now();
+    let ((), ()) = tokio::join!(agent.del(&pods[0], "c1", "eth0"), async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(stage.records(&pool).await.len(), 2, "nothing came through");
+        proxy.resume();
+    });
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert_eq!(stage.records(&pool).await.len(), 1, "answered when it is free");
+
+    // The plugin has more patience than the agent: it is told, and keeps the DEL.
+    proxy.cut();
+    let (status, sentence) = agent.call("DELETE", "/v1/ipam/ip", Some(&pods[1].request("c1", "eth0"))).await;
+    assert!(status == 500 && start.elapsed() < Duration::from_secs(30), "{sentence}");
+    assert!(sentence.as_str().is_some_and(|text| text.contains("is not free yet")), "{sentence}");
+    proxy.resume();
+    agent.del(&pods[1], "c1", "eth0").await;
+    stage.is_empty_soon(&pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_without_rights_says_what_it_waits_for() {
     let mut stage = Stage::open().await;
     let user = testbed::unique("nobody");
@@ -381,6 +423,25 @@ async fn an_address_in_conflict_is_given_back_and_the_next_try_gets_another() {
     release["isReleaseConflictIPs"] = json!(true);
     let (status, sentence) = agent.call("DELETE", "/v1/ipam/ips", Some(&release)).await;
     assert_eq!(status, 522, "{sentence}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_is_forbidden_an_address_in_conflict_stays_its_pods() {
+    let stage = Stage::open().await;
+    let pool = stage.node_pool("a4", "a", 4, 1, (1, 20)).await;
+    let forbidden = [("SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", "false")];
+    let agent = stage.launch_with("a", "addressRestSeconds: 1\n", &forbidden);
+    agent.serves().await;
+    let pod = stage.pod("web", "a", json!({})).await;
+    let address = agent.address(&pod, "c1", "eth0").await;
+    let mut release = pod.request("c1", "eth0");
+    release["isReleaseConflictIPs"] = json!(true);
+    let (status, sentence) = agent.call("DELETE", "/v1/ipam/ips", Some(&release)).await;
+    assert_eq!(status, 521, "{sentence}");
+    let says = sentence.as_str().is_some_and(|text| text.contains("SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS"));
+    assert!(says, "{sentence}");
+    assert!(stage.records(&pool).await.contains_key(&address));
+    assert_eq!(agent.address(&pod, "c2", "eth0").await, address);
 }
 
 #[tokio::test(flavor = "multi_thread")]

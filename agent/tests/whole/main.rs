@@ -10,7 +10,11 @@
 mod choice;
 mod fixed;
 mod ill;
+mod kinds;
+mod nics;
 mod peers;
+mod plugin;
+mod pools;
 #[path = "../desk/proxy.rs"]
 #[expect(dead_code, reason = "the desks' tests lose replies, these cut the line")]
 mod proxy;

@@ -26,20 +26,36 @@ pub(crate) struct Stage {
     pub(crate) dir: TempDir,
     net: u8,
     kubeconfig: PathBuf,
+    /// Its own control plane, where it has one.
+    plane: Option<Box<testbed::ControlPlane>>,
 }
 
 impl Stage {
     /// A namespace and the nodes `a` and `b`.
     pub(crate) async fn open() -> Self {
-        static NETS: AtomicU8 = AtomicU8::new(1);
-        let net = NETS.fetch_add(1, Ordering::Relaxed);
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let kubeconfig = tokio::task::spawn_blocking(|| {
             let cluster = testbed::shared();
             cluster.apply_crds().expect("the CRDs");
             cluster.kubeconfig().to_owned()
         });
-        let kubeconfig = kubeconfig.await.expect("a control plane");
+        Self::on(kubeconfig.await.expect("a control plane"), None).await
+    }
+
+    /// As [`Stage::open`], on a control plane that no other test sees, for what is of a whole cluster.
+    pub(crate) async fn on_a_plane_of_its_own() -> Self {
+        let plane = tokio::task::spawn_blocking(|| {
+            let plane = testbed::ControlPlane::start().expect("a control plane");
+            plane.apply_crds().expect("the CRDs");
+            Box::new(plane)
+        });
+        let plane = plane.await.expect("a control plane");
+        Self::on(plane.kubeconfig().to_owned(), Some(plane)).await
+    }
+
+    async fn on(kubeconfig: PathBuf, plane: Option<Box<testbed::ControlPlane>>) -> Self {
+        static NETS: AtomicU8 = AtomicU8::new(1);
+        let net = NETS.fetch_add(1, Ordering::Relaxed);
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = client(&kubeconfig).await;
         let stage = Self {
             name: testbed::unique("agent"),
@@ -47,6 +63,7 @@ impl Stage {
             dir: tempfile::tempdir().expect("a folder"),
             net,
             kubeconfig,
+            plane,
         };
         let api: Api<Namespace> = Api::all(stage.client.clone());
         create(&api, json!({"metadata": {"name": stage.name}})).await;
@@ -227,6 +244,11 @@ impl Stage {
 
     /// Starts the agent of a node with this configuration file.
     pub(crate) fn launch(&self, letter: &str, config: &str) -> Agent {
+        self.launch_with(letter, config, &[])
+    }
+
+    /// Starts the agent of a node with this configuration file and these variables.
+    pub(crate) fn launch_with(&self, letter: &str, config: &str, environment: &[(&str, &str)]) -> Agent {
         let file = |suffix: &str| self.dir.path().join(format!("{letter}{suffix}"));
         let log = self.dir.path().join(format!("{}.log", testbed::unique("log")));
         std::fs::write(file(".yml"), config).expect("a configuration file");
@@ -242,6 +264,7 @@ impl Stage {
             .arg(file(".del"))
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).expect("a log"));
@@ -251,6 +274,9 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        if self.plane.is_some() {
+            return;
+        }
         let (selector, namespace) = (format!("stage={}", self.name), self.name.clone());
         let nodes = [self.node("a"), self.node("b")];
         let kubectl = |args: &[&str]| {

@@ -8,6 +8,7 @@
 //! read before anything else, and to apply a request twice is to apply it once.
 
 mod batch;
+mod context;
 mod job;
 mod page;
 mod store;
@@ -15,20 +16,20 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use model::ledger::{Ledger, Release};
 use model::{AddressSet, Holder, Moment};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::metrics::Batch;
 
 use batch::{Outcome, Verdict};
+pub(crate) use context::{Context, Told, Trouble};
 pub use job::{DeskError, Filter, Held, Record, TakeError, Taken};
 pub(crate) use job::{Freeing, Job, Taking};
 use page::Page;
@@ -45,59 +46,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long a desk that nobody needs any more stays.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// What a desk is told about from outside, and tells.
-pub(crate) struct Context {
-    /// The connection.
-    pub(crate) client: Client,
-    /// The pool's name.
-    pub(crate) pool: String,
-    /// What the watch says of the pool.
-    pub(crate) notices: watch::Receiver<Notice>,
-    /// The addresses that no pod may get; none until they are known.
-    pub(crate) reserved: watch::Receiver<Option<Arc<AddressSet>>>,
-    /// How long a freed address rests.
-    pub(crate) rest: Duration,
-    /// How many records the pool may hold.
-    pub(crate) cap: usize,
-    /// Where time begins.
-    pub(crate) epoch: Instant,
-    /// Ends the desk.
-    pub(crate) stop: CancellationToken,
-    /// What stands in the way at the moment, for whoever runs out of time.
-    pub(crate) trouble: Trouble,
-    /// Told how the pool looks whenever the desk reads it, and how many addresses are free after each batch.
-    pub(crate) tell: Box<dyn Fn(Told<'_>) + Send + Sync>,
-}
-
-/// What a desk tells of its pool.
-pub(crate) enum Told<'a> {
-    /// It was read.
-    Read(&'a model::select::Candidate),
-    /// Pods do not hold so many of the addresses it offers.
-    Free(u128),
-    /// Another writer was ahead of us.
-    Conflict(Batch),
-}
-
-/// What stands in the way of a desk.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
-
-impl Trouble {
-    pub(crate) fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, trouble: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-}
-
 /// How well the ledger is known to be what the API holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     /// To be read before anything is done.
     No,
+    /// To be read before it is written: somebody else has written. What it says of this agent's own pods still holds.
+    Old,
     /// Read or written some time ago: others may have written since.
     Once,
     /// Read for this very batch.
@@ -257,11 +212,10 @@ impl Desk {
         if !self.is_busy() {
             return Round::Idle;
         }
-        if self.known != Known::No {
-            // Only this agent writes what these ask for.
-            self.list(|filter| matches!(filter, Filter::Uid(_) | Filter::Node(_)));
-        }
-        if !self.catch_up().await {
+        self.list_own();
+        // What is read before our turn to write a pool that others write has to be read again.
+        let later = self.lists.is_empty() && self.page.is_some() && self.turn.is_contended();
+        if !later && !self.catch_up().await {
             return Round::More;
         }
         self.list(|_| true);
@@ -271,7 +225,7 @@ impl Desk {
         if !self.takes.is_empty() && !self.reserve().await {
             return Round::More;
         }
-        self.turn.wait(&mut self.context.notices).await;
+        self.wait_for_turn().await;
         if !self.catch_up().await {
             return Round::More;
         }
@@ -294,13 +248,44 @@ impl Desk {
         Round::More
     }
 
+    /// Waits until it is our turn to write, and answers meanwhile what needs no write.
+    async fn wait_for_turn(&mut self) {
+        let mut turn = std::mem::take(&mut self.turn);
+        let mut notices = self.context.notices.clone();
+        {
+            let mut ours = pin!(turn.wait(&mut notices));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut ours => break,
+                    Some(job) = self.jobs.recv() => {
+                        self.admit(job);
+                        self.list_own();
+                    }
+                }
+            }
+        }
+        self.turn = turn;
+    }
+
+    /// Lists what only this agent writes: that is known unless the outcome of a write is not, or somebody else has written
+    /// a pool that is ours alone, which may have been a write of ours that was given up.
+    fn list_own(&mut self) {
+        let odd = self.page.as_ref().is_some_and(Page::is_bound) && self.is_behind();
+        if self.known != Known::No && !odd {
+            self.list(|filter| matches!(filter, Filter::Uid(_) | Filter::Node(_)));
+        }
+    }
+
     /// Reads the pool if it is not known, or known to be newer than what was read.
     async fn catch_up(&mut self) -> bool {
-        let behind = {
-            let notice = self.context.notices.borrow();
-            self.page.as_ref().is_none_or(|page| page.is_behind(&notice.version))
-        };
-        (self.known != Known::No && !behind) || self.read().await
+        (matches!(self.known, Known::Once | Known::Now) && !self.is_behind()) || self.read().await
+    }
+
+    /// Whether a newer version of the pool is known of than the one that was read.
+    fn is_behind(&self) -> bool {
+        let notice = self.context.notices.borrow();
+        self.page.as_ref().is_none_or(|page| page.is_behind(&notice.version))
     }
 
     /// Reads the pool. False: everybody was told why not, or the desk has waited a while.
@@ -376,9 +361,11 @@ impl Desk {
     /// Writes what the ledger holds. False: it is not known to be written, and to be done again.
     async fn write(&mut self, outcome: &Outcome) -> bool {
         let Some(page) = &mut self.page else { return false };
+        let begun = Instant::now();
         let failure = match self.store.write(&page.version, self.ledger.records()).await {
             Ok(version) => {
-                self.turn.won(Instant::now());
+                let now = Instant::now();
+                self.turn.won(now, now - begun);
                 page.version = version;
                 self.ledger.commit();
                 (self.context.tell)(Told::Free(self.ledger.unheld()));
@@ -391,7 +378,9 @@ impl Desk {
         self.known = Known::No;
         match failure {
             Failure::Conflict => {
-                self.turn.lost();
+                self.known = Known::Old;
+                let now = Instant::now();
+                self.turn.lost(now, now - begun);
                 let allocates = outcome.takes.iter().any(|verdict| matches!(verdict, Verdict::Granted(_)));
                 let batch = if allocates { Batch::Allocates } else { Batch::Releases };
                 (self.context.tell)(Told::Conflict(batch));

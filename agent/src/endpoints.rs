@@ -28,6 +28,11 @@ use write::{Failed, Writer};
 /// How many endpoints are written at once.
 const AT_ONCE: usize = 8;
 
+/// How long a write waits at most for the plugins that wait for theirs: the API server has the pools first.
+const YIELD: Duration = Duration::from_millis(500);
+/// How often it is looked whether plugins still wait.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// How long one write may take.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -99,8 +104,10 @@ impl Endpoints {
         let mut last = None;
         loop {
             let now = Instant::now();
+            let yields = last.is_none() && self.0.metrics.is_busy();
+            let until = if yields { now.checked_sub(YIELD).unwrap_or(now) } else { now };
             while writes.len() < AT_ONCE
-                && let Some(job) = self.0.book().next(now)
+                && let Some(job) = self.0.book().next(until)
             {
                 let shared = Arc::clone(&self.0);
                 writes.spawn(async move {
@@ -111,6 +118,7 @@ impl Endpoints {
             }
             self.0.changed_count();
             let due = self.0.book().due().filter(|_| writes.len() < AT_ONCE);
+            let due = due.map(|due| if yields { due.max(now + LOOK) } else { due });
             let over = last.is_some_and(|last| now >= last)
                 || last.is_some() && writes.is_empty() && due.is_none_or(|due| due > now);
             if over {

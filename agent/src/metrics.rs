@@ -329,6 +329,12 @@ impl Metrics {
         self.in_flight.inc();
         UnderWay(self.in_flight.clone())
     }
+
+    /// Returns whether requests of plugins are under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.in_flight.get() > 0
+    }
 }
 
 /// What a write of a pool is for.

@@ -3,22 +3,23 @@
 //! There is no lock and no list of writers: each listens to the pool's versions, as its watch tells them, and to the
 //! refusals of its own writes, as stations on a radio channel do. Who has just written goes on at once for a while, since
 //! its version is the current one; who was refused waits for a pause, and then for a random part of a window that grows
-//! with the refusals. So the API server sees few writes that it must refuse, and batches grow while they wait.
+//! with the refusals. All waits are measured in the time that a write takes here and now, however busy the API server is. So
+//! it sees few writes that it must refuse, and batches grow while they wait.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long nobody has written before a waiting desk counts the channel as free: a writer that goes on writes again
-/// within one write's time (4.7 ms measured for 200 records).
-const PAUSE: Duration = Duration::from_millis(8);
-/// One step of the random wait: longer than the way from a write to the others' watches.
-const SLOT: Duration = Duration::from_millis(4);
+/// How long a write takes before one was measured: that of 200 records takes 4.7 ms.
+const FIRST: Duration = Duration::from_millis(5);
 /// Longest window, in slots: enough for some thirty writers.
 const WINDOW: u32 = 32;
-/// How long a writer goes on before it lets others.
-const BURST: Duration = Duration::from_millis(60);
+/// In what time the window becomes half as large when no write is refused.
+const FORGET: Duration = Duration::from_millis(500);
+/// How many writes' time a writer goes on before it lets others: most of the time is then spent in writing, and ten writers
+/// have their turn within a second.
+const BURST: u32 = 12;
 /// Longest wait for a pause: another writer is only polite for so long.
 const LONGEST: Duration = Duration::from_millis(1500);
 
@@ -38,57 +39,93 @@ impl Default for Notice {
 }
 
 /// A desk's view of the other writers of its pool.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
     /// The window, in slots; 0: nobody else has written lately.
     window: u32,
-    /// Since when we write without being refused.
+    /// Since when the window has that size.
+    since: Instant,
+    /// Since when we write without waiting.
     burst: Option<Instant>,
-    /// How many of our writes went through since the last refusal.
-    quiet: u32,
+    /// Whether our last turn ended because it was long enough.
+    served: bool,
+    /// How long a write takes, of late.
+    write: Duration,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { window: 0, since: Instant::now(), burst: None, served: false, write: FIRST }
+    }
 }
 
 impl Turn {
-    /// Our write went through.
-    pub(super) fn won(&mut self, now: Instant) {
-        self.burst.get_or_insert(now);
-        self.quiet = self.quiet.saturating_add(1);
-        // As slowly as others may need to come back.
-        if self.quiet.is_multiple_of(8) {
-            self.window /= 2;
+    /// Our write went through; it took `took`.
+    pub(super) fn won(&mut self, now: Instant, took: Duration) {
+        self.measure(took);
+        if self.burst.is_none() {
+            self.burst = Some(now);
+            self.window -= self.window / 4;
         }
     }
 
     /// Our write was refused: somebody else wrote.
-    pub(super) fn lost(&mut self) {
-        self.window = (self.window * 2).clamp(2, WINDOW);
+    pub(super) fn lost(&mut self, now: Instant, took: Duration) {
+        self.measure(took);
+        self.window = (self.window * 2).clamp(4, WINDOW);
+        self.since = now;
         self.burst = None;
-        self.quiet = 0;
+    }
+
+    /// Returns whether others are known to write this pool, so that what was read of it is soon old.
+    pub(super) fn is_contended(&self) -> bool {
+        self.window > 0
+    }
+
+    fn measure(&mut self, took: Duration) {
+        self.write = (self.write * 3 + took) / 4;
+    }
+
+    /// Makes the window smaller as time passes without a refusal.
+    fn forget(&mut self, now: Instant) {
+        while self.window > 0 && now >= self.since + FORGET {
+            self.window /= 2;
+            self.since += FORGET;
+        }
     }
 
     /// Waits until it is our turn.
     pub(super) async fn wait(&mut self, notices: &mut watch::Receiver<Notice>) {
         let begun = Instant::now();
-        if self.window == 0 || self.burst.is_some_and(|since| begun - since < BURST) {
+        self.forget(begun);
+        if self.window == 0 || self.burst.is_some_and(|since| begun - since < self.write * BURST) {
             return;
         }
-        self.burst = None;
+        self.served |= self.burst.take().is_some();
+        // Who goes on has his next version seen within this time.
+        let pause = self.write * 2;
+        // Whoever begins to write is heard of when he has written.
+        let slot = self.write;
         let end = begun + LONGEST;
         let mut slots = fastrand::u32(0..self.window);
+        if std::mem::take(&mut self.served) {
+            // Those who wait since before come first.
+            slots += self.window;
+        }
         while Instant::now() < end {
-            let pause = notices.borrow_and_update().at + PAUSE;
-            match timeout_at(pause.min(end), notices.changed()).await {
+            let free = notices.borrow_and_update().at + pause;
+            match timeout_at(free.min(end), notices.changed()).await {
                 Ok(Ok(())) => continue,
                 // Nobody watches the pool for us.
-                Ok(Err(_)) => sleep(PAUSE).await,
+                Ok(Err(_)) => sleep(pause).await,
                 Err(_) => {}
             }
             // The channel is free: count down, and stop counting when somebody writes.
             while slots > 0 {
                 slots -= 1;
-                match timeout_at(Instant::now() + SLOT, notices.changed()).await {
+                match timeout_at(Instant::now() + slot, notices.changed()).await {
                     Ok(Ok(())) => break,
-                    Ok(Err(_)) => sleep(SLOT).await,
+                    Ok(Err(_)) => sleep(slot).await,
                     Err(_) => {}
                 }
             }

@@ -9,6 +9,8 @@ TESTBED := $(CARGO) run --quiet -p testbed --
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where cargo puts what it builds unoptimized.
 BUILT := $(TARGET)/debug
+# Most tests wait for other processes: four of a program run at a time, on two cores too.
+TEST_THREADS := 4
 # What users install; the rest of the workspace's binaries are tools of this repository.
 PRODUCTS := $(patsubst %,-p %,controller ctl agent)
 # The CNI plugin runs on the node's own libraries, so it brings what it needs; without PIE it is 43 kB smaller.
@@ -39,7 +41,7 @@ test: ensure ## Run every test, the ones on a real control plane too; ends with 
 	@$(CARGO) test --workspace --locked --no-run
 	@echo "== running the tests, on one control plane that they share"
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; \
-	$(TESTBED) run -- $(CARGO) test --workspace --locked --no-fail-fast 2>&1 | tee "$$log" || status=$$?; \
+	RUST_TEST_THREADS=$(TEST_THREADS) $(TESTBED) run -- $(CARGO) test --workspace --locked --no-fail-fast 2>&1 | tee "$$log" || status=$$?; \
 	awk '$(TOTAL)' "$$log" || status=1; exit $$status
 
 .PHONY: demo
@@ -62,10 +64,34 @@ cluster-down: needs-cargo ## Take down what `make cluster` brought up, without t
 .PHONY: bench
 bench: ensure build ## Measure what docs/performance.md states (minutes; let the machine be idle)
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; export SPIDERPOOL_PLUGIN=$(abspath $(TARGET)/release-small/spiderpool); \
-	for bench in model/plan providers-aliyun/calls controller/cluster ipam-plugin/exec; do \
+	for bench in model/plan providers-aliyun/calls controller/cluster ipam-plugin/exec agent/allocation; do \
 	    $(CARGO) bench --locked --profile release -p "$${bench%/*}" --bench "$${bench#*/}" | tee -a "$$log"; \
 	done; \
 	printf '\n== all of it, at a load of %s\n' "$$(cut -d ' ' -f 1-3 /proc/loadavg)"; grep -E '^(==|[|]) ' "$$log"
+
+# For how long each parser is fuzzed, and which.
+SECONDS := 60
+PARSERS := $(notdir $(basename $(wildcard fuzz/targets/*.rs)))
+FUZZ := $(abspath $(TARGET))/fuzz
+
+.PHONY: fuzz
+fuzz: needs-cargo ## Feed every parser what nobody should send it (SECONDS=60 each; PARSERS="stdin reply": only these)
+	@command -v g++ > /dev/null || { echo "g++ is missing: install Debian's build-essential, then try again" >&2; exit 1; }
+	@echo "== building the parsers with libFuzzer (minutes the first time, then a second)"
+	@cd fuzz && $(CARGO) build --locked --release --target-dir $(FUZZ)
+	@cd fuzz; run="$(CARGO) run --quiet --locked --release --target-dir $(FUZZ) --bin"; failed=0; mkdir -p $(FUZZ)/crashes; \
+	for parser in $(PARSERS); do \
+	    found=$(FUZZ)/found/$$parser; log=$(FUZZ)/$$parser.log; mkdir -p $$found; \
+	    echo "== $$parser: $(SECONDS) s, from $$(ls seeds/$$parser | wc -l) seeds and $$(ls $$found | wc -l) inputs found before"; \
+	    if $$run $$parser -- $$found seeds/$$parser -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 \
+	        -artifact_prefix=$(FUZZ)/crashes/$$parser- > $$log 2>&1; then \
+	        awk '/ INITED /{from=$$4} / cov: /{to=$$4} /^Done /{print $$2 " runs, branches seen: " from ", then " to}' $$log; \
+	    else \
+	        failed=1; tail -n 40 $$log >&2; \
+	        crash=$$(sed -n 's/.*Test unit written to //p' $$log | tail -n 1); \
+	        printf '\n%s failed; again: (cd fuzz && %s %s -- %s)\n' $$parser "$$run" $$parser "$${crash:-seeds/$$parser/*}" >&2; \
+	    fi; \
+	done; exit $$failed
 
 .PHONY: ensure
 ensure: needs-cargo ## Fetch or build what the tests and the demo need (about 15 minutes, once)

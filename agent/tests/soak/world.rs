@@ -186,6 +186,14 @@ impl World {
         Some(list.items.iter().map(ResourceExt::name_any).collect())
     }
 
+    /// Writes that an address of an empty pool is a pod's, as nobody should.
+    pub(crate) async fn write_record(&self, pool: &str, address: &str, uid: &str) {
+        let records = json!({address: {"pod": format!("default/{uid}"), "podUid": uid, "nic": "eth0"}});
+        let status = json!({"allocatedIPs": records.to_string(), "allocatedIPCount": 1});
+        let patch = Patch::Merge(json!({"status": status}));
+        self.pools().patch_status(pool, &PatchParams::default(), &patch).await.expect("a written pool");
+    }
+
     fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), "default")
     }

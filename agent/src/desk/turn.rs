@@ -135,3 +135,58 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> (watch::Sender<Notice>, watch::Receiver<Notice>) {
+        watch::channel(Notice::default())
+    }
+
+    async fn waited(turn: &mut Turn, notices: &mut watch::Receiver<Notice>) -> Duration {
+        let begun = Instant::now();
+        turn.wait(notices).await;
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_writes_alone_never_waits() {
+        let ((_sender, mut notices), mut turn) = (seen(), Turn::default());
+        for _ in 0..100 {
+            assert_eq!(waited(&mut turn, &mut notices).await, Duration::ZERO);
+            sleep(FIRST).await;
+            turn.won(Instant::now(), FIRST);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_refused_waits_while_others_write_and_then_goes_on_for_a_while() {
+        let ((sender, mut notices), mut turn) = (seen(), Turn::default());
+        turn.lost(Instant::now(), FIRST);
+        let begun = Instant::now();
+        let others = async {
+            for _ in 0..50 {
+                sleep(FIRST).await;
+                sender.send_replace(Notice { version: String::new(), at: Instant::now() });
+            }
+            begun.elapsed()
+        };
+        let (waited_for, wrote_for) = tokio::join!(waited(&mut turn, &mut notices), others);
+        assert!(waited_for > wrote_for, "{waited_for:?} although others wrote for {wrote_for:?}");
+        turn.won(Instant::now(), FIRST);
+        assert_eq!(waited(&mut turn, &mut notices).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_forgotten() {
+        let ((_sender, mut notices), mut turn) = (seen(), Turn::default());
+        for _ in 0..10 {
+            turn.lost(Instant::now(), FIRST);
+        }
+        assert!(turn.is_contended());
+        sleep(FORGET * 6).await;
+        assert_eq!(waited(&mut turn, &mut notices).await, Duration::ZERO);
+        assert!(!turn.is_contended());
+    }
+}

@@ -173,11 +173,13 @@ impl World {
         Some(list.items.into_iter().map(|pool| serde_json::to_value(pool).expect("an object")).collect())
     }
 
-    /// Reads the names of all endpoints, if the API server answers.
+    /// Reads which endpoints there are, and of which pods, if the API server answers.
     pub(crate) async fn list_endpoints(&self) -> Option<Vec<String>> {
         let api = self.objects("SpiderEndpoint", "spiderendpoints");
         let list = within(async || api.list(&ListParams::default()).await.ok()).await?;
-        Some(list.items.iter().map(ResourceExt::name_any).collect())
+        let told =
+            |one: &DynamicObject| format!("{} of {}", one.name_any(), one.data["status"]["current"]["uid"]);
+        Some(list.items.iter().map(told).collect())
     }
 
     /// Reads the names of all pods, if the API server answers.

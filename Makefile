@@ -93,6 +93,15 @@ fuzz: needs-cargo ## Feed every parser what nobody should send it (SECONDS=60 ea
 	    fi; \
 	done; exit $$failed
 
+.PHONY: soak
+soak: ensure ## Ask ten agents for 100,000 ADDs and DELs while they and the API server are killed (an hour or less; SPIDERPOOL_SOAK=1000: a minute)
+	@echo "== building the agent and the soak"
+	@$(CARGO) test --locked -p agent --test soak --no-run
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; status=0; export SPIDERPOOL_SOAK=$${SPIDERPOOL_SOAK:-100000}; \
+	echo "== $$SPIDERPOOL_SOAK ADDs and DELs on ten agents, which are killed as is their API server"; \
+	$(CARGO) test --quiet --locked -p agent --test soak -- --nocapture 2>&1 | tee "$$log" || status=$$?; \
+	printf '\n== all of it, at a load of %s\n' "$$(cut -d ' ' -f 1-3 /proc/loadavg)"; grep -E '^== |^test result' "$$log"; exit $$status
+
 .PHONY: ensure
 ensure: needs-cargo ## Fetch or build what the tests and the demo need (about 15 minutes, once)
 	@$(CARGO) build --locked -p testbed

@@ -74,7 +74,7 @@ async fn each_address_is_one_pods_while_agents_and_the_api_server_are_killed() {
     let clients = (0..AGENTS * EACH).map(|number| {
         let (world, agent) = (Arc::clone(&world), Arc::clone(&agents[number % AGENTS]));
         // Some names are like those of a StatefulSet's pods, whose addresses might have to stay.
-        let name = if number % 5 == 0 { format!("pod-{number}") } else { format!("pod{number}") };
+        let name = if number < AGENTS { format!("pod-{number}") } else { format!("pod{number}") };
         Client { world, agent, at: number % AGENTS, name }.work()
     });
     join_all(clients).await;
@@ -87,12 +87,12 @@ async fn each_address_is_one_pods_while_agents_and_the_api_server_are_killed() {
     let took = all_is_repaired(&world, &agents).await;
     watchers.shutdown().await;
     judge(&world, &agents, took).await;
-    the_judge_is_awake(&world).await;
     if world.is_broken() {
         // Their logs tell more.
         println!("the agents' logs stay in {}", dir.keep().display());
     }
     assert_eq!(world.oracle().wrongs(), [""; 0]);
+    the_judge_is_awake(&world).await;
 }
 
 async fn all_serve(agents: &[Arc<Agent>]) {
@@ -168,6 +168,7 @@ async fn judge(world: &World, agents: &[Arc<Agent>], took: [Duration; 2]) {
         (tally.done(), tally.total, "ADDs and DELs"),
         (tally.agents_killed.get(), 1, "kills of agents"),
         (tally.servers_killed.get(), 1, "kills of the API server"),
+        (oracle.extent().2, 10, "readings of all pools"),
     ] {
         if count < at_least {
             oracle.wrong(format!("{count} {what}, which are too few: the soak has shown nothing"));

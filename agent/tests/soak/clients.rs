@@ -246,7 +246,7 @@ fn life() -> Life {
 
 /// A sandbox's identifier, as runtimes make them.
 fn container() -> String {
-    (0..4).map(|_| format!("{:016x}", fastrand::u64(..))).collect()
+    format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..))
 }
 
 fn request(guest: &Guest, sandbox: &str) -> Value {

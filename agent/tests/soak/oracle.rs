@@ -121,7 +121,9 @@ impl Oracle {
                 wrongs.push(format!("{uid} was answered {answered:?}, and on record it has {recorded:?}"));
             }
         }
-        wrongs.into_iter().for_each(|wrong| self.wrong(wrong));
+        for wrong in wrongs {
+            self.wrong(wrong);
+        }
     }
 
     /// All pods are gone for long enough: nothing may be left, and what began has ended.

@@ -106,7 +106,9 @@ impl Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reply {
     /// It is carried out, and whether nobody has written since.
-    Done { current: bool },
+    Done {
+        current: bool,
+    },
     Conflict,
 }
 
@@ -136,12 +138,13 @@ impl Ask {
         Self { pod, tries, cancelled: false, perhaps: None }
     }
 
-    fn claim(&self, node: usize) -> Claim {
+    fn claim(&self, node: usize, mutation: Mutation) -> Claim {
+        let nameless = mutation == Mutation::ClaimWithoutSandbox && self.tries > 0;
         let holder = Holder {
             pod: PodName { namespace: "ns".into(), name: format!("p{}", self.pod) },
             uid: uid(self.pod),
             nic: "eth0".into(),
-            container: container(self.tries),
+            container: if nameless { String::new() } else { container(self.tries) },
             node: format!("n{node}"),
             ..Holder::default()
         };
@@ -164,15 +167,20 @@ impl Desk {
         }
     }
 
+    /// The requests on their way here.
+    pub(crate) fn asks(&self) -> impl Iterator<Item = &Ask> {
+        let writing = self.writing.iter().flat_map(|batch| batch.takes.iter().map(|(ask, _)| ask));
+        self.takes.iter().chain(writing)
+    }
+
     /// Whether nothing is asked of it.
     pub(crate) fn is_idle(&self) -> bool {
         self.writing.is_none() && self.takes.is_empty() && self.frees.is_empty() && self.jobs.is_empty()
     }
 
-    /// The records of this node's pods in the desk's memory: address and UID.
-    pub(crate) fn own(&self) -> impl Iterator<Item = (IpAddr, &str)> {
-        let own = self.ledger.records().iter().filter(|(_, holder)| holder.node == format!("n{}", self.node));
-        own.map(|(address, holder)| (*address, holder.uid.as_str()))
+    /// The records in its memory.
+    pub(crate) fn memory(&self) -> &BTreeMap<IpAddr, Holder> {
+        self.ledger.records()
     }
 
     pub(crate) fn outdate(&mut self) {
@@ -259,16 +267,20 @@ impl Desk {
             }
         }
         let frees = std::mem::take(&mut self.frees);
-        let (mut freed, mut idle) = (Vec::new(), Vec::new());
+        let (mut gone, mut idle) = (Vec::new(), Vec::new());
         for free in &frees {
             let addresses = self.release(*free, mutation);
             if addresses.is_empty() {
                 idle.push(*free);
             }
-            freed.extend(addresses);
+            gone.extend(addresses);
         }
         for (ask, grant) in &mut takes {
-            *grant = self.ledger.take(&ask.claim(self.node), NOW).ok();
+            let had = self.ledger.of(&uid(ask.pod)).map(|(address, _)| address).next();
+            *grant = self.ledger.take(&ask.claim(self.node, mutation), NOW).ok();
+            if had.is_some_and(|had| grant.is_some_and(|grant| grant.address != had)) {
+                events.push("leaves an address that is not offered any more");
+            }
         }
         let doubtful = !idle.is_empty() || takes.iter().any(|(_, grant)| grant.is_none());
         if doubtful && !self.current && mutation != Mutation::BelieveMemory {
@@ -279,9 +291,8 @@ impl Desk {
             self.frees = frees;
             return Applied::Again;
         }
-        idle.retain(|free| !freed.iter().any(|address| free.is_of(*address)));
-        *lie = lie.or(self.lie(&takes, &idle, pool));
-        let batch = Batch { takes, frees, freed, reply: None };
+        *lie = lie.or(lie_of(&takes, &idle, &gone, pool));
+        let batch = Batch { takes, frees, freed: gone, reply: None };
         if !self.ledger.changed() {
             return Applied::Answers(self.answer(batch, births, events));
         }
@@ -312,29 +323,6 @@ impl Desk {
             }
         };
         self.ledger.free(&release, NOW).into_iter().map(|(address, _)| address).collect()
-    }
-
-    /// What is said to somebody and is not so: that no address is free, or that there was no record to free.
-    fn lie(&self, takes: &[(Ask, Option<Grant>)], frees: &[Free], pool: &Pool) -> Option<&'static str> {
-        let free = |address: &IpAddr| {
-            pool.offer.contains(*address)
-                && !pool.records.contains_key(address)
-                && !self.ledger.records().contains_key(address)
-        };
-        let offered = pool.offer.ranges().iter().flat_map(|range| [range.first(), range.last()]);
-        if takes.iter().any(|(_, grant)| grant.is_none()) && offered.into_iter().any(|address| free(&address)) {
-            return Some("a pod is refused although an address is free");
-        }
-        let there = |free: &Free| {
-            pool.records.iter().any(|(at, holder)| match free {
-                Free::Sandbox { pod, tries } => {
-                    holder.uid == uid(*pod) && holder.container == container(*tries)
-                }
-                Free::Record { address, pod } => address == at && holder.uid == uid(*pod),
-                Free::Address(address) => address == at,
-            })
-        };
-        frees.iter().any(there).then_some("a release finds nothing although its record is there")
     }
 
     /// The batch is durable.
@@ -394,12 +382,15 @@ impl Desk {
     }
 
     /// The reply is lost: the write may have been carried out, or may yet be.
-    pub(crate) fn lose(&mut self) {
+    pub(crate) fn lose(&mut self, mutation: Mutation) {
         let Some(mut batch) = self.writing.take() else { return };
         for (ask, grant) in &mut batch.takes {
             if let Some(Grant { address, standing: Standing::New }) = grant {
                 ask.perhaps = Some(*address);
             }
+        }
+        if mutation == Mutation::ForgetRequests {
+            batch.takes.clear();
         }
         self.take_back(batch);
     }
@@ -410,4 +401,30 @@ impl Desk {
         self.takes.splice(0..0, batch.takes.into_iter().map(|(ask, _)| ask));
         self.frees.extend(batch.frees);
     }
+}
+
+/// What is said to somebody and is not so: that no address is free, or that there was no record to free.
+fn lie_of(
+    takes: &[(Ask, Option<Grant>)],
+    idle: &[Free],
+    freed: &[IpAddr],
+    pool: &Pool,
+) -> Option<&'static str> {
+    let free = |address: &IpAddr| {
+        pool.offer.contains(*address)
+            && !pool.records.contains_key(address)
+            && takes.iter().all(|(_, grant)| grant.is_none_or(|grant| grant.address != *address))
+    };
+    let offered = pool.offer.ranges().iter().flat_map(|range| [range.first(), range.last()]);
+    if takes.iter().any(|(_, grant)| grant.is_none()) && offered.into_iter().any(|address| free(&address)) {
+        return Some("a pod is refused although an address is free");
+    }
+    let there = |free: &Free| {
+        pool.records.iter().filter(|(at, _)| !freed.contains(at)).any(|(at, holder)| match free {
+            Free::Sandbox { pod, tries } => holder.uid == uid(*pod) && holder.container == container(*tries),
+            Free::Record { address, pod } => address == at && holder.uid == uid(*pod),
+            Free::Address(address) => address == at,
+        })
+    };
+    idle.iter().any(there).then_some("a release finds nothing although its record is there")
 }

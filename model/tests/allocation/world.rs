@@ -1,16 +1,13 @@
 //! Agents, an API server between them, pods that come and go, the reclaim, and a controller that takes an address away.
-//!
-//! The agents' ledgers are the production code; around them is what a desk does, one atomic step each. Versions are
-//! reduced to what matters of them: whether nobody has written since.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::rc::Rc;
 
-use model::ledger::{Claim, Grant, Ledger, Release, Standing};
-use model::{AddressSet, Holder, Moment, PodName};
+use model::{AddressRange, AddressSet, Holder};
 
-use crate::explore::{Model, Step};
+use crate::desk::{Answer, Applied, Ask, Batch, Desk, Free, Job, Pool, Reply, Stake, container, uid};
+use crate::explore::{Model, Next};
 
 /// A step of the protocol left out, or done wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,23 +18,43 @@ pub(crate) enum Mutation {
     WriteWithoutVersion,
     /// Pods are answered when the write is sent.
     AnswerBeforeWrite,
-    /// The reclaim believes its cache of pods.
-    ReclaimWithoutReread,
+    /// What the memory does not show is not there, and what it shows is.
+    BelieveMemory,
+    /// What a lost write may have given to a request that was cancelled is not looked after.
+    ForgetPerhaps,
+    /// A batch whose reply is lost is not done again.
+    ForgetRequests,
+    /// The second sandbox of a pod does not say which it is.
+    ClaimWithoutSandbox,
     /// Whoever gives up frees the address, shared or not.
     UndoWithoutCounting,
+    /// Whoever gives up does so with any record of the address, a later one as well.
+    UndoWithoutBirth,
     /// Who has given up keeps what was written for it.
     NoUndo,
+    /// A DEL frees the address of the pod's NIC, whichever sandbox has it.
+    DelOfAnySandbox,
+    /// The reclaim believes its cache of pods.
+    ReclaimWithoutReread,
     /// The reclaim frees by address alone.
     ReclaimByAddress,
+    /// The reclaim looks at what the agent remembers, and the agent never reads what others wrote.
+    ReclaimFromMemory,
 }
 
 /// How often what may go wrong goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Budget {
+    /// Agents that crash.
     pub(crate) crashes: u8,
+    /// Writes whose reply is lost.
     pub(crate) losses: u8,
+    /// Requests that the runtime gives up.
     pub(crate) cancels: u8,
+    /// Addresses that the controller takes out of the offer.
     pub(crate) denials: u8,
+    /// Sandboxes that end before their pod.
+    pub(crate) renewals: u8,
     /// How often a pod asks in all.
     pub(crate) tries: u8,
 }
@@ -46,59 +63,33 @@ pub(crate) struct Budget {
 pub(crate) struct World {
     mutation: Mutation,
     budget: Budget,
-    offer: AddressSet,
-    records: BTreeMap<IpAddr, Holder>,
-    agents: Vec<Agent>,
+    /// Whether pods end in two steps: first they are deleted, then their sandbox ends.
+    graceful: bool,
+    pool: Pool,
+    desks: Vec<Rc<Desk>>,
     pods: Vec<Pod>,
     /// Writes on their way to the API server.
     writes: Vec<Write>,
-    /// A record that the reclaim is about to free.
-    suspect: Option<(IpAddr, usize)>,
-    /// Whether a fault may have left something that only the reclaim repairs.
-    faulted: bool,
+    /// What the desks gave to requests that are not answered yet: another family may fail.
+    given: BTreeMap<Request, (IpAddr, Option<Stake>)>,
+    /// Whether an agent has crashed: it may have left something that only the reclaim repairs.
+    crashed: bool,
+    /// Whether a write was carried out after its agent had looked whether it was: the same.
+    late: bool,
     broken: Option<&'static str>,
+    /// What is worth to be counted in this step; empty between steps.
+    events: Vec<&'static str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Agent {
-    ledger: Ledger,
-    /// Whether the pool was read since the agent started or was refused.
-    known: bool,
-    /// Whether nobody has written since.
-    current: bool,
-    takes: Vec<Ask>,
-    frees: Vec<Release>,
-    undos: Vec<(IpAddr, usize)>,
-    /// Who shares a record that did not exist before.
-    stakes: BTreeMap<IpAddr, (usize, u8)>,
-    writing: Option<Batch>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Ask {
-    pod: usize,
-    tries: u8,
-    cancelled: bool,
-    perhaps: Option<IpAddr>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Batch {
-    takes: Vec<(Ask, Option<Grant>)>,
-    frees: Vec<Release>,
-    reply: Option<Reply>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Reply {
-    Done { current: bool },
-    Conflict,
-}
+/// A pod's request: the pod, and which of its requests and so of its sandboxes.
+type Request = (usize, u8);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Write {
-    /// None: its agent does not wait for it any more.
-    agent: Option<usize>,
+    agent: usize,
+    /// Whether the agent waits for the reply still.
+    awaited: bool,
+    /// Whether nobody has written since the agent read.
     current: bool,
     records: BTreeMap<IpAddr, Holder>,
 }
@@ -106,15 +97,21 @@ struct Write {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pod {
     node: usize,
+    /// The pod that is made before this one: the two differ by nothing else.
+    after: Option<usize>,
     life: Life,
     cni: Cni,
+    /// Which of its sandboxes it has or is to have.
     tries: u8,
+    /// Whether a record may be left to it that its runtime does not know of: for its next sandbox.
+    kept: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Life {
     Unborn,
     Alive,
+    Terminating,
     Dead,
 }
 
@@ -125,443 +122,493 @@ enum Cni {
     Answered(IpAddr),
 }
 
-const NOW: Moment = Moment(Duration::ZERO);
-fn uid(pod: usize) -> String {
-    format!("u{pod}")
-}
-
-fn claim(ask: &Ask) -> Claim {
-    let pod = PodName { namespace: String::new(), name: uid(ask.pod) };
-    let container = format!("c{}", ask.tries);
-    let holder = Holder { pod, uid: uid(ask.pod), nic: "eth0".into(), container, ..Holder::default() };
-    Claim { holder, prefer: None }
-}
-
 impl World {
     /// Pods by the number of their node, before any of them exists.
     pub(crate) fn new(nodes: &[usize], offer: &[&str], budget: Budget, mutation: Mutation) -> Self {
-        let agent = Agent {
-            ledger: Ledger::new(Duration::ZERO, 100),
-            known: false,
-            current: false,
-            takes: Vec::new(),
-            frees: Vec::new(),
-            undos: Vec::new(),
-            stakes: BTreeMap::new(),
-            writing: None,
+        let alone = |node: usize| nodes.iter().filter(|other| **other == node).count() == 1;
+        let alike = |one: usize, other: usize| {
+            nodes[one] == nodes[other] || (alone(nodes[one]) && alone(nodes[other]))
         };
-        let pod = |node: &usize| Pod { node: *node, life: Life::Unborn, cni: Cni::Idle, tries: 0 };
+        let pod = |at: usize| Pod {
+            node: nodes[at],
+            after: (0..at).rev().find(|before| alike(*before, at)),
+            life: Life::Unborn,
+            cni: Cni::Idle,
+            tries: 0,
+            kept: false,
+        };
         Self {
             mutation,
             budget,
-            offer: AddressSet::parse(offer).unwrap(),
-            records: BTreeMap::new(),
-            agents: vec![agent; nodes.iter().max().unwrap() + 1],
-            pods: nodes.iter().map(pod).collect(),
+            graceful: budget.renewals > 0,
+            pool: Pool { offer: AddressSet::parse(offer).unwrap(), records: BTreeMap::new() },
+            desks: (0..=*nodes.iter().max().unwrap()).map(|node| Rc::new(Desk::new(node))).collect(),
+            pods: (0..nodes.len()).map(pod).collect(),
             writes: Vec::new(),
-            suspect: None,
-            faulted: false,
+            given: BTreeMap::new(),
+            crashed: false,
+            late: false,
             broken: None,
+            events: Vec::new(),
         }
     }
 
-    fn alive(&self, uid: &str) -> bool {
-        self.pods.iter().enumerate().any(|(pod, one)| self::uid(pod) == uid && one.life == Life::Alive)
+    fn pod_of(&self, uid: &str) -> Option<usize> {
+        (0..self.pods.len()).find(|pod| self::uid(*pod) == uid)
     }
 
     /// Somebody wrote the pool.
     fn outdate(&mut self) {
-        for agent in &mut self.agents {
-            agent.current = false;
-            if let Some(Batch { reply: Some(Reply::Done { current }), .. }) = &mut agent.writing {
-                *current = false;
-            }
-        }
+        self.desks.iter_mut().for_each(|desk| Rc::make_mut(desk).outdate());
         for write in &mut self.writes {
             write.current = false;
         }
     }
 
-    fn read(&mut self, agent: usize) {
-        let (offer, records) = (self.offer.clone(), self.records.clone());
-        let agent = &mut self.agents[agent];
-        agent.ledger.adopt(offer, records.clone(), NOW);
-        agent.stakes.retain(|address, (pod, _)| records.get(address).is_some_and(|one| one.uid == uid(*pod)));
-        (agent.known, agent.current) = (true, true);
+    /// Which records the requests to an agent have in hand.
+    fn births(&self, at: usize) -> Vec<u8> {
+        let given = self.given.iter().filter(|((pod, _), _)| self.pods[*pod].node == at);
+        given.filter_map(|(_, (_, stake))| Some(stake.as_ref()?.birth)).collect()
+    }
+
+    /// Whether somebody waits for the answer still.
+    fn is_awaited(&self, (pod, tries): Request) -> bool {
+        self.pods[pod].cni == Cni::Asked && self.pods[pod].tries == tries
     }
 
     /// An agent applies all that is asked of it, and sends its write.
     fn apply(&mut self, at: usize) {
-        if !self.agents[at].known {
-            // Whoever writes between the reading and the write might as well write after it was sent.
-            self.read(at);
-        }
-        let agent = &mut self.agents[at];
-        let mut takes = Vec::new();
-        for ask in std::mem::take(&mut agent.takes) {
-            match (ask.cancelled, ask.perhaps) {
-                (false, _) => takes.push((ask, None)),
-                (true, Some(address)) => agent.frees.push(Release::Record { address, uid: uid(ask.pod) }),
-                (true, None) => {}
+        let births = self.births(at);
+        let desk = Rc::make_mut(&mut self.desks[at]);
+        let applied = desk.apply(&self.pool, &births, self.mutation, &mut self.events, &mut self.broken);
+        let current = desk.current;
+        match applied {
+            Applied::Again => {}
+            Applied::Answers(answers) => self.deliver(at, answers),
+            Applied::Write(records, answers) => {
+                let awaited = self.desks[at].writing.is_some();
+                self.writes.push(Write { agent: at, awaited, current, records });
+                self.deliver(at, answers);
             }
         }
-        let frees = std::mem::take(&mut agent.frees);
-        let mut refused = false;
-        for release in &frees {
-            let freed = agent.ledger.free(release, NOW);
-            refused |= freed.is_empty();
-            for (address, _) in freed {
-                agent.stakes.remove(&address);
-            }
-        }
-        for (ask, grant) in &mut takes {
-            *grant = agent.ledger.take(&claim(ask), NOW).ok();
-            refused |= grant.is_none();
-        }
-        if refused && !agent.current {
-            agent.ledger.roll_back();
-            agent.known = false;
-            agent.takes = takes.into_iter().map(|(ask, _)| ask).collect();
-            agent.frees = frees;
-            return;
-        }
-        let batch = Batch { takes, frees, reply: None };
-        if !agent.ledger.changed() {
-            self.answer(at, batch);
-            return;
-        }
-        let (current, records) = (agent.current, agent.ledger.records().clone());
-        if self.mutation == Mutation::AnswerBeforeWrite {
-            agent.ledger.commit();
-            self.answer(at, batch);
-            self.writes.push(Write { agent: None, current, records });
-            return;
-        }
-        agent.writing = Some(batch);
-        self.writes.push(Write { agent: Some(at), current, records });
     }
 
-    /// The batch is durable.
-    fn answer(&mut self, at: usize, batch: Batch) {
-        for (ask, grant) in batch.takes {
-            let Some(Grant { address, standing }) = grant else {
-                if !ask.cancelled {
+    fn deliver(&mut self, at: usize, answers: Vec<Answer>) {
+        for (ask, got) in answers {
+            let request = (ask.pod, ask.tries);
+            match (ask.cancelled, got) {
+                (false, Some(got)) => drop(self.given.insert(request, got)),
+                (false, None) if self.is_awaited(request) => {
                     self.pods[ask.pod].cni = Cni::Idle;
                     self.pods[ask.pod].tries += 1;
                 }
-                continue;
-            };
-            let agent = &mut self.agents[at];
-            let shared = agent.stakes.get(&address).is_some_and(|(pod, _)| *pod == ask.pod);
-            let staked = shared || standing == Standing::New || ask.perhaps == Some(address);
-            if staked {
-                let stakes = agent.stakes.entry(address).or_insert((ask.pod, 0));
-                *stakes = (ask.pod, if shared { stakes.1 + 1 } else { 1 });
-            }
-            if !ask.cancelled {
-                agent.stakes.remove(&address);
-                self.pods[ask.pod].cni = Cni::Answered(address);
-            } else if staked && self.mutation != Mutation::NoUndo {
-                agent.undos.push((address, ask.pod));
+                // Who has gone drops what it gets.
+                (true, Some((_, Some(stake)))) => {
+                    Rc::make_mut(&mut self.desks[at]).jobs.push(Job::Undo(stake));
+                }
+                _ => {}
             }
         }
+        Rc::make_mut(&mut self.desks[at]).admit(self.mutation);
     }
 
-    /// The API server carries out a write.
-    fn carry_out(&mut self, write: Write) {
+    /// The API server carries out a write, if nobody was ahead of it.
+    fn carry_out(&mut self, at: usize) {
+        let write = self.writes.remove(at);
         let holds = write.current || self.mutation == Mutation::WriteWithoutVersion;
+        self.events.push(match (write.awaited, holds) {
+            (true, true) => "carries out",
+            (true, false) => "refuses a write for its version",
+            (false, true) => "carries out what its agent does not wait for",
+            (false, false) => "refuses what its agent does not wait for",
+        });
         if holds {
-            let added = write.records.iter().filter(|(address, holder)| {
-                self.records.get(*address).is_none_or(|before| before.uid != holder.uid)
+            let records = &self.pool.records;
+            let mut added = write.records.iter().filter(|(address, holder)| {
+                records.get(*address).is_none_or(|before| before.uid != holder.uid)
             });
-            if added.into_iter().any(|(address, _)| !self.offer.contains(*address)) {
+            if added.any(|(address, _)| !self.pool.offer.contains(*address)) {
                 self.broken = Some("an address is given out that is not offered any more");
             }
             self.outdate();
-            self.records = write.records;
+            self.pool.records = write.records;
         }
-        if let Some(agent) = write.agent
-            && let Some(batch) = &mut self.agents[agent].writing
-        {
-            batch.reply = Some(if holds { Reply::Done { current: true } } else { Reply::Conflict });
+        let desk = Rc::make_mut(&mut self.desks[write.agent]);
+        if write.awaited {
+            if let Some(batch) = &mut desk.writing {
+                batch.reply = Some(if holds { Reply::Done { current: true } } else { Reply::Conflict });
+            }
+        } else if holds && desk.known && self.mutation != Mutation::AnswerBeforeWrite {
+            // The agent has looked whether it was carried out: it cannot know.
+            self.events.push("carries out what its agent has given up");
+            self.late = true;
         }
     }
 
-    fn hear(&mut self, at: usize, reply: Reply) {
-        let agent = &mut self.agents[at];
-        let Some(batch) = agent.writing.take() else { return };
-        match reply {
-            Reply::Done { current } => {
-                agent.ledger.commit();
-                agent.current = current;
-                self.answer(at, batch);
-            }
-            Reply::Conflict => {
-                agent.ledger.roll_back();
-                agent.known = false;
-                agent.takes.splice(0..0, batch.takes.into_iter().map(|(ask, _)| ask));
-                agent.frees.splice(0..0, batch.frees);
-            }
-        }
+    fn hear(&mut self, at: usize) {
+        let births = self.births(at);
+        let answers = Rc::make_mut(&mut self.desks[at]).hear(&births, &mut self.events);
+        self.deliver(at, answers);
     }
 
-    /// The connection breaks: the write may have been carried out, or may yet be.
+    /// Nobody waits any more for what an agent has written.
+    fn abandon(&mut self, at: usize) {
+        for write in self.writes.iter_mut().filter(|write| write.agent == at) {
+            write.awaited = false;
+        }
+        self.events.extend(self.desks[at].writing.as_ref().map(|batch| match batch.reply {
+            Some(Reply::Done { .. }) => "loses the reply to a write that was carried out",
+            Some(Reply::Conflict) => "loses the reply to a write that was refused",
+            None => "loses a write on its way",
+        }));
+    }
+
     fn lose(&mut self, at: usize) {
         self.budget.losses -= 1;
-        self.faulted = true;
-        for write in self.writes.iter_mut().filter(|write| write.agent == Some(at)) {
-            write.agent = None;
-        }
-        let agent = &mut self.agents[at];
-        let Some(batch) = agent.writing.take() else { return };
-        agent.ledger.roll_back();
-        agent.known = false;
-        let asks = batch.takes.into_iter().map(|(mut ask, grant)| {
-            if let Some(Grant { address, standing: Standing::New }) = grant {
-                ask.perhaps = Some(address);
-            }
-            ask
-        });
-        agent.takes.splice(0..0, asks);
-        agent.frees.splice(0..0, batch.frees);
+        self.abandon(at);
+        Rc::make_mut(&mut self.desks[at]).lose(self.mutation);
+        Rc::make_mut(&mut self.desks[at]).admit(self.mutation);
     }
 
     fn crash(&mut self, at: usize) {
         self.budget.crashes -= 1;
-        self.faulted = true;
-        for write in self.writes.iter_mut().filter(|write| write.agent == Some(at)) {
-            write.agent = None;
+        self.crashed = true;
+        self.abandon(at);
+        for pod in (0..self.pods.len()).filter(|pod| self.pods[*pod].node == at).collect::<Vec<_>>() {
+            self.give_up(pod);
+            self.given.retain(|(of, _), _| *of != pod);
         }
-        for pod in self.pods.iter_mut().filter(|pod| pod.node == at && pod.cni == Cni::Asked) {
+        self.desks[at] = Rc::new(Desk::new(at));
+    }
+
+    /// The runtime gives up on a pod's request: the agent sees that later.
+    fn give_up(&mut self, at: usize) {
+        let pod = &mut self.pods[at];
+        if pod.cni == Cni::Asked {
             pod.cni = Cni::Idle;
             pod.tries += 1;
         }
-        let fresh = Self::new(&[0], &[], self.budget, self.mutation).agents.remove(0);
-        self.agents[at] = fresh;
     }
 
-    /// The runtime gives up on a pod's request.
-    fn cancel(&mut self, pod: usize) {
-        let one = &mut self.pods[pod];
-        if one.cni == Cni::Asked {
-            one.cni = Cni::Idle;
-            one.tries += 1;
-        }
-        let agent = &mut self.agents[one.node];
-        let writing = agent.writing.iter_mut().flat_map(|batch| batch.takes.iter_mut().map(|(ask, _)| ask));
-        for ask in agent.takes.iter_mut().chain(writing).filter(|ask| ask.pod == pod) {
-            ask.cancelled = true;
-        }
-    }
-
-    /// A pod goes; the runtime sends a DEL if it knows of an ADD that succeeded.
-    fn kill(&mut self, pod: usize) {
-        self.cancel(pod);
-        let one = &mut self.pods[pod];
-        one.life = Life::Dead;
-        if let Cni::Answered(_) = one.cni {
-            let release =
-                Release::Nic { uid: uid(pod), nic: "eth0".into(), container: format!("c{}", one.tries) };
-            self.agents[one.node].frees.push(release);
-        }
-        one.cni = Cni::Idle;
-    }
-
-    fn undo(&mut self, at: usize) {
-        let agent = &mut self.agents[at];
-        let (address, pod) = agent.undos.remove(0);
-        let release = Release::Record { address, uid: uid(pod) };
-        if self.mutation == Mutation::UndoWithoutCounting {
-            agent.frees.push(release);
-            return;
-        }
-        if let Some((owner, count)) = agent.stakes.get_mut(&address).filter(|(owner, _)| *owner == pod) {
-            *count -= 1;
-            if *count == 0 {
-                debug_assert_eq!(*owner, pod);
-                agent.stakes.remove(&address);
-                agent.frees.push(release);
+    /// The agent sees that the plugin has gone.
+    fn cancel(&mut self, request: Request) {
+        let desk = Rc::make_mut(&mut self.desks[self.pods[request.0].node]);
+        match self.given.remove(&request) {
+            Some((_, Some(stake))) => {
+                self.events.push("gives up what it was given");
+                desk.tell(Job::Undo(stake), self.mutation);
+            }
+            Some((_, None)) => self.events.push("gives up and leaves what it had"),
+            None => {
+                let writing = desk.writing.iter_mut().flat_map(Batch::asks);
+                let asks = desk.takes.iter_mut().chain(writing);
+                asks.filter(|ask| (ask.pod, ask.tries) == request).for_each(|ask| ask.cancelled = true);
             }
         }
     }
 
-    /// The reclaim's second look at a record whose pod its cache does not show.
-    fn reclaim(&mut self) {
-        let Some((address, pod)) = self.suspect.take() else { return };
-        let reread = self.mutation != Mutation::ReclaimWithoutReread;
-        if reread && self.pods[pod].life == Life::Alive {
-            return;
+    /// The agent answers: the address is the pod's from now.
+    fn keep(&mut self, request: Request) {
+        let Some((address, stake)) = self.given.remove(&request) else { return };
+        let awaited = self.is_awaited(request);
+        let pod = &mut self.pods[request.0];
+        if let Some(stake) = stake {
+            Rc::make_mut(&mut self.desks[pod.node]).tell(Job::Keep(stake), self.mutation);
         }
-        let by_address = self.mutation == Mutation::ReclaimByAddress;
-        let now = self.records.get(&address).map(|holder| holder.uid.clone());
-        let uid = now.filter(|_| by_address).unwrap_or_else(|| uid(pod));
-        let release = Release::Record { address, uid };
-        let frees = &mut self.agents[0].frees;
-        // Asked twice is asked once.
-        if !frees.contains(&release) {
-            frees.push(release);
+        pod.kept = !awaited;
+        if awaited {
+            pod.cni = Cni::Answered(address);
+        } else {
+            self.events.push("answers who has gone");
         }
     }
 
-    /// Records that the reclaim may take for those of pods that are gone: its cache may lag in any way.
-    fn suspects(&self) -> Vec<(IpAddr, usize)> {
-        let pod = |uid: &str| (0..self.pods.len()).find(|pod| self::uid(*pod) == uid);
-        let asked = |(address, pod): &(IpAddr, usize)| {
-            let release = Release::Record { address: *address, uid: uid(*pod) };
-            self.agents[0].frees.contains(&release)
-        };
-        let records = self.records.iter().filter_map(|(address, holder)| Some((*address, pod(&holder.uid)?)));
-        records.filter(|one| !asked(one)).collect()
+    /// A pod goes, and with it its sandbox. The agent sees at once that the plugin has gone: who gives up on the request a
+    /// moment before makes the other courses.
+    fn kill(&mut self, at: usize) {
+        let request = (at, self.pods[at].tries);
+        if self.pods[at].cni == Cni::Asked {
+            self.give_up(at);
+            self.cancel(request);
+        }
+        let pod = &mut self.pods[at];
+        pod.life = Life::Dead;
+        if let Cni::Answered(_) = pod.cni {
+            Rc::make_mut(&mut self.desks[pod.node]).frees.insert(Free::Sandbox { pod: at, tries: pod.tries });
+        }
+        pod.cni = Cni::Idle;
+    }
+
+    /// A sandbox ends before its pod, which gets another one.
+    fn renew(&mut self, pod: usize) {
+        self.budget.renewals -= 1;
+        let one = &mut self.pods[pod];
+        one.cni = Cni::Idle;
+        one.tries += 1;
+        one.kept = true;
+    }
+
+    /// DELs that may arrive of sandboxes that ended before their pod, or never began: at any time, any number of times or
+    /// never. As long as the pod is alive they change nothing. When it is gone those count that find something.
+    fn late_dels(&self) -> Vec<Request> {
+        let mut dels = Vec::new();
+        for holder in self.pool.records.values() {
+            let Some(at) = self.pod_of(&holder.uid) else { continue };
+            let pod = &self.pods[at];
+            let ended = match pod.life {
+                Life::Dead if pod.kept || self.late => {
+                    (0..=pod.tries).filter(|tries| container(*tries) == holder.container).collect()
+                }
+                Life::Terminating => (0..pod.tries).collect(),
+                // Of others the DEL has come, or the reclaim comes: that is the same.
+                Life::Unborn | Life::Alive | Life::Dead => Vec::new(),
+            };
+            let frees = &self.desks[pod.node].frees;
+            let asked = |tries: &u8| frees.contains(&Free::Sandbox { pod: at, tries: *tries });
+            dels.extend(ended.into_iter().filter(|tries| !asked(tries)).map(|tries| (at, tries)));
+        }
+        dels
+    }
+
+    /// What the reclaim of an agent may free now: its cache of pods may lag in any way, so it asks the API server before.
+    fn reclaims(&self, at: usize) -> Vec<Free> {
+        let desk = &self.desks[at];
+        // What it asks for during a write comes after it: the record is there still, or its pod's UID finds nothing.
+        let by_address = self.mutation == Mutation::ReclaimByAddress;
+        if !desk.known || (desk.writing.is_some() && !by_address) {
+            return Vec::new();
+        }
+        let believes = self.mutation == Mutation::ReclaimWithoutReread;
+        let nobody = |pod: &usize| believes || self.pods[*pod].life == Life::Dead;
+        let records = if desk.writing.is_some() { &self.pool.records } else { desk.memory() };
+        let own = records.iter().filter_map(|(address, holder)| {
+            let pod = self.pod_of(&holder.uid).filter(nobody)?;
+            (self.pods[pod].node == at).then_some((*address, pod))
+        });
+        let frees = own.map(
+            |(address, pod)| {
+                if by_address { Free::Address(address) } else { Free::Record { address, pod } }
+            },
+        );
+        frees.filter(|free| !desk.frees.contains(free)).collect()
     }
 
     /// What the reclaim makes of a quiet state when nothing disturbs it.
     fn swept(&self) -> Self {
         let mut world = self.clone();
-        for suspect in world.suspects() {
-            world.suspect = Some(suspect);
-            world.reclaim();
-            // The first write may be refused: the agent's memory may be old.
-            for _ in 0..2 {
-                if !world.agents[0].frees.is_empty() {
-                    world.apply(0);
-                }
-                if let Some(write) = world.writes.pop() {
-                    world.carry_out(write);
-                }
-                if let Some(reply) = world.agents[0].writing.as_ref().and_then(|batch| batch.reply) {
-                    world.hear(0, reply);
-                }
+        for at in 0..world.desks.len() {
+            if self.mutation != Mutation::ReclaimFromMemory || !world.desks[at].known {
+                Rc::make_mut(&mut world.desks[at]).read(&world.pool);
+            }
+            let frees = world.reclaims(at);
+            Rc::make_mut(&mut world.desks[at]).frees.extend(frees);
+            while !world.desks[at].is_idle() {
+                world.apply(at);
+                (0..world.writes.len()).for_each(|_| world.carry_out(0));
+                world.hear(at);
             }
         }
         world
     }
 
-    /// Whether a record's pod is gone.
-    fn leaks(&self) -> bool {
-        self.records.values().any(|holder| !self.alive(&holder.uid))
+    /// Whether a request is on its way.
+    fn serves(&self, request: Request) -> bool {
+        let desk = &self.desks[self.pods[request.0].node];
+        self.given.contains_key(&request)
+            || desk.asks().any(|ask| (ask.pod, ask.tries) == request && !ask.cancelled)
     }
 
     /// Whether nothing is under way: what holds now holds until something new happens.
     fn is_quiet(&self) -> bool {
-        let idle = |agent: &Agent| {
-            agent.writing.is_none()
-                && agent.takes.is_empty()
-                && agent.frees.is_empty()
-                && agent.undos.is_empty()
-        };
-        self.agents.iter().all(idle) && self.writes.is_empty() && self.suspect.is_none()
+        self.desks.iter().all(|desk| desk.is_idle())
+            && self.writes.is_empty()
+            && self.given.is_empty()
+            && self.pods.iter().all(|pod| pod.cni != Cni::Asked)
     }
 
-    fn step(&self, name: Step, change: impl FnOnce(&mut Self)) -> (Step, Self) {
-        let mut next = self.clone();
-        change(&mut next);
-        (name, next)
+    /// Returns the pods for which records are left that they do not live with.
+    fn left(&self) -> impl Iterator<Item = &Pod> {
+        self.pool.records.iter().filter_map(|(address, holder)| {
+            let pod = &self.pods[self.pod_of(&holder.uid)?];
+            (pod.cni != Cni::Answered(*address)).then_some(pod)
+        })
     }
 
-    fn agent_steps(&self, at: usize, steps: &mut Vec<(Step, Self)>) {
-        let agent = &self.agents[at];
-        match &agent.writing {
+    /// Whether something is left that nobody will ever free.
+    fn leaks(&self) -> bool {
+        if !self.is_quiet() {
+            return false;
+        }
+        // At once, unless it could not be prevented; then the next sandbox finds it, or the reclaim when the pod is gone.
+        self.left().any(|pod| !self.crashed && !self.late && !pod.kept)
+            || (self.left().any(|pod| pod.life == Life::Dead)
+                && self.swept().left().any(|pod| pod.life == Life::Dead))
+    }
+
+    fn step(
+        &self,
+        steps: &mut Vec<Next<Self>>,
+        name: &'static str,
+        of: usize,
+        change: impl FnOnce(&mut Self),
+    ) {
+        let mut state = self.clone();
+        change(&mut state);
+        let events = std::mem::take(&mut state.events);
+        steps.push(Next { step: (name, of), state, events });
+    }
+
+    fn agent_steps(&self, at: usize, steps: &mut Vec<Next<Self>>) {
+        let desk = &self.desks[at];
+        match &desk.writing {
             Some(batch) => {
-                if let Some(reply) = batch.reply {
-                    steps.push(self.step(("agent hears its reply", at), |world| world.hear(at, reply)));
+                if batch.reply.is_some() {
+                    self.step(steps, "agent hears its reply", at, |world| world.hear(at));
                 }
                 if self.budget.losses > 0 {
-                    steps.push(self.step(("agent loses its connection", at), |world| world.lose(at)));
+                    self.step(steps, "agent loses its connection", at, |world| world.lose(at));
                 }
             }
             None => {
-                let asked = !agent.takes.is_empty() || !agent.frees.is_empty();
-                if asked {
-                    steps.push(self.step(("agent applies its batch", at), |world| world.apply(at)));
+                if !desk.takes.is_empty() || !desk.frees.is_empty() {
+                    self.step(steps, "agent applies its batch", at, |world| world.apply(at));
                 }
-                if !agent.undos.is_empty() {
-                    steps.push(self.step(("agent undoes", at), |world| world.undo(at)));
+                if desk.known && !desk.current && self.mutation != Mutation::ReclaimFromMemory {
+                    self.step(steps, "agent reads what others wrote", at, |world| {
+                        Rc::make_mut(&mut world.desks[at]).read(&world.pool);
+                    });
                 }
             }
         }
+        for free in self.reclaims(at) {
+            self.step(steps, "reclaim frees", at, |world| {
+                Rc::make_mut(&mut world.desks[at]).frees.insert(free);
+            });
+        }
         if self.budget.crashes > 0 {
-            steps.push(self.step(("agent crashes", at), |world| world.crash(at)));
+            self.step(steps, "agent crashes", at, |world| world.crash(at));
         }
     }
 
-    fn pod_steps(&self, at: usize, steps: &mut Vec<(Step, Self)>) {
+    fn pod_steps(&self, at: usize, steps: &mut Vec<Next<Self>>) {
         let pod = &self.pods[at];
         match pod.life {
-            Life::Unborn => steps.push(self.step(("pod is made", at), |world| {
-                world.pods[at].life = Life::Alive;
-            })),
+            Life::Unborn => {
+                if pod.after.is_none_or(|before| self.pods[before].life != Life::Unborn) {
+                    self.step(steps, "pod is made and asks", at, |world| {
+                        world.pods[at].life = Life::Alive;
+                        world.ask(at);
+                    });
+                }
+                return;
+            }
             Life::Alive => {
                 if pod.cni == Cni::Idle && pod.tries < self.budget.tries {
-                    steps.push(self.step(("pod asks", at), |world| {
-                        let pod = &mut world.pods[at];
-                        pod.cni = Cni::Asked;
-                        let ask = Ask { pod: at, tries: pod.tries, cancelled: false, perhaps: None };
-                        world.agents[pod.node].takes.push(ask);
-                    }));
+                    self.step(steps, "pod asks again", at, |world| world.ask(at));
                 }
-                if pod.cni == Cni::Asked && self.budget.cancels > 0 {
-                    steps.push(self.step(("request is cancelled of pod", at), |world| {
-                        world.budget.cancels -= 1;
-                        world.cancel(at);
-                    }));
+                if matches!(pod.cni, Cni::Answered(_)) && self.budget.renewals > 0 {
+                    self.step(steps, "sandbox ends of pod", at, |world| world.renew(at));
                 }
-                steps.push(self.step(("pod goes", at), |world| world.kill(at)));
+                if self.graceful {
+                    self.step(steps, "pod is deleted", at, |world| {
+                        world.pods[at].life = Life::Terminating;
+                    });
+                }
             }
-            Life::Dead => {}
+            Life::Terminating => {}
+            Life::Dead => return,
         }
+        if !self.graceful || pod.life == Life::Terminating {
+            self.step(steps, "pod goes", at, |world| world.kill(at));
+        }
+        if pod.cni == Cni::Asked && self.budget.cancels > 0 {
+            self.step(steps, "runtime gives up on pod", at, |world| {
+                world.budget.cancels -= 1;
+                world.give_up(at);
+            });
+        }
+    }
+
+    fn request_steps(&self, steps: &mut Vec<Next<Self>>) {
+        for request in self.given.keys() {
+            self.step(steps, "agent answers pod", request.0, |world| world.keep(*request));
+        }
+        let asked = self.desks.iter().flat_map(|desk| desk.asks()).filter(|ask| !ask.cancelled);
+        let asked = asked.map(|ask| (ask.pod, ask.tries));
+        for request in asked.chain(self.given.keys().copied()).filter(|request| !self.is_awaited(*request)) {
+            self.step(steps, "agent sees that the plugin has gone of pod", request.0, |world| {
+                world.cancel(request);
+            });
+        }
+        for (pod, tries) in self.late_dels() {
+            self.step(steps, "DEL arrives late of pod", pod, |world| {
+                Rc::make_mut(&mut world.desks[world.pods[pod].node])
+                    .frees
+                    .insert(Free::Sandbox { pod, tries });
+            });
+        }
+    }
+
+    fn ask(&mut self, at: usize) {
+        let pod = &mut self.pods[at];
+        pod.cni = Cni::Asked;
+        Rc::make_mut(&mut self.desks[pod.node]).takes.push(Ask::new(at, pod.tries));
     }
 }
 
 impl Model for World {
-    fn steps(&self) -> Vec<(Step, Self)> {
+    fn steps(&self) -> Vec<Next<Self>> {
         let mut steps = Vec::new();
-        (0..self.agents.len()).for_each(|agent| self.agent_steps(agent, &mut steps));
+        (0..self.desks.len()).for_each(|agent| self.agent_steps(agent, &mut steps));
         (0..self.pods.len()).for_each(|pod| self.pod_steps(pod, &mut steps));
+        self.request_steps(&mut steps);
         for (at, write) in self.writes.iter().enumerate() {
-            steps.push(self.step(("API server carries out write", at), |world| {
-                let write = world.writes.remove(at);
-                world.carry_out(write);
-            }));
-            if write.agent.is_none() {
-                steps.push(self.step(("never arrives: write", at), |world| {
+            self.step(&mut steps, "API server gets the write of agent", write.agent, |world| {
+                world.carry_out(at);
+            });
+            if !write.awaited {
+                self.step(&mut steps, "write never arrives of agent", write.agent, |world| {
                     world.writes.remove(at);
-                }));
+                });
             }
         }
-        match self.suspect {
-            None => steps.extend(self.suspects().into_iter().map(|suspect| {
-                self.step(("reclaim suspects pod", suspect.1), |world| world.suspect = Some(suspect))
-            })),
-            Some(_) => steps.push(self.step(("reclaim looks again", 0), World::reclaim)),
-        }
         if self.budget.denials > 0
-            && let Some(first) = self.offer.ranges().first().map(model::AddressRange::first)
+            && let Some(first) = self.pool.offer.ranges().first().map(AddressRange::first)
         {
-            steps.push(self.step(("controller denies the first address", 0), |world| {
+            self.step(&mut steps, "controller takes away the first address", 0, |world| {
                 world.budget.denials -= 1;
-                world.offer = world.offer.difference(&[first].into_iter().collect());
+                world.pool.offer = world.pool.offer.difference(&[first].into_iter().collect());
                 world.outdate();
-            }));
+            });
         }
         steps
     }
 
-    fn broken(&self) -> Option<String> {
-        if let Some(rule) = self.broken {
-            return Some(rule.to_owned());
-        }
-        let mut held = BTreeMap::new();
+    fn broken(&self) -> Vec<String> {
+        let mut broken: Vec<String> = self.broken.into_iter().map(str::to_owned).collect();
+        let mut lives: BTreeMap<IpAddr, usize> = BTreeMap::new();
         for (at, pod) in self.pods.iter().enumerate() {
-            let Cni::Answered(address) = pod.cni else { continue };
-            if let Some(other) = held.insert(address, at) {
-                return Some(format!("pods {other} and {at} both hold {address}"));
+            if pod.cni == Cni::Asked && !self.serves((at, pod.tries)) {
+                broken.push(format!("the request of pod {at} is forgotten"));
             }
-            if self.records.get(&address).is_none_or(|holder| holder.uid != uid(at)) {
-                return Some(format!("pod {at} lives with {address}, which is not recorded for it"));
+            let Cni::Answered(address) = pod.cni else { continue };
+            if let Some(other) = lives.insert(address, at) {
+                broken.push(format!("pods {other} and {at} both live with {address}"));
+            }
+            match self.pool.records.get(&address) {
+                Some(holder) if holder.uid != uid(at) => {
+                    broken.push(format!("pod {at} lives with {address}, which is recorded for another"));
+                }
+                Some(holder) if holder.container != container(pod.tries) => {
+                    broken.push(format!("pod {at} lives with {address}, recorded for another sandbox"));
+                }
+                Some(_) => {}
+                None => broken.push(format!("pod {at} lives with {address}, which is not recorded")),
             }
         }
-        // Without faults nothing is left at once; after faults the reclaim leaves nothing.
-        let left = self.is_quiet() && self.leaks() && (!self.faulted || self.swept().leaks());
-        left.then(|| "a record is left without a pod".to_owned())
+        if self.leaks() {
+            broken.push("a record is left without a pod".to_owned());
+        }
+        broken
     }
 }

@@ -39,7 +39,7 @@ use world::{AGENTS, World, insist, node};
 /// How many ADDs and DELs there are unless more are asked for: some seconds' worth.
 const FEW: u64 = 400;
 /// After how many of them the API server is killed once more.
-const OUTAGE: u64 = 12_500;
+const OUTAGE: u64 = 5000;
 /// Clients of each agent.
 const EACH: usize = 5;
 /// How soon what is left behind must be free: what docs/reclaim.md promises.

@@ -30,7 +30,7 @@ const CALM: Budget = Budget { crashes: 0, losses: 0, cancels: 0, denials: 0, ren
 const ONE: &str = "10.0.0.1";
 const TWO: &str = "10.0.0.1-10.0.0.2";
 
-/// Walks through all states, which are as many as stated, and meets all `events`.
+/// Walks through all states, says how many there are, and meets all `events`.
 fn keeps_all_rules(nodes: &[usize], offer: &str, budget: Budget, events: &[&str]) {
     println!("pods on nodes {nodes:?} of a pool {offer}, {budget:?}:");
     match explore(&World::new(nodes, &[offer], budget, Mutation::None), LIMIT, "") {
@@ -145,9 +145,8 @@ fn an_address_that_is_taken_out_of_the_offer_between_two_sandboxes() {
 fn wider_walks_if_asked_for() {
     if env::var("ALLOCATION_WALKS").is_ok_and(|walks| walks == "wide") {
         keeps_all_rules(&[0, 0], TWO, Budget { cancels: 1, losses: 1, tries: 2, ..CALM }, &[]);
+        keeps_all_rules(&[0, 0], TWO, Budget { crashes: 1, losses: 1, tries: 2, ..CALM }, &[]);
         keeps_all_rules(&[0, 1], TWO, Budget { cancels: 1, denials: 1, tries: 2, ..CALM }, &[]);
-        keeps_all_rules(&[0, 1], TWO, Budget { crashes: 1, losses: 1, tries: 2, ..CALM }, &[]);
-        keeps_all_rules(&[0, 0, 1], TWO, Budget { losses: 1, ..CALM }, &[]);
     }
 }
 
@@ -239,4 +238,9 @@ fn a_reclaim_by_address_alone_is_found() {
 #[test]
 fn a_reclaim_that_looks_at_its_memory_only_is_found() {
     is_found(&[0, 1], TWO, Budget { losses: 1, ..CALM }, Mutation::ReclaimFromMemory, "left without a pod");
+}
+
+#[test]
+fn what_a_crash_leaves_is_found_without_a_reclaim() {
+    is_found(&[0, 1], TWO, Budget { crashes: 1, ..CALM }, Mutation::NoReclaim, "left without a pod");
 }

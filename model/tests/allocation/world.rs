@@ -38,6 +38,8 @@ pub(crate) enum Mutation {
     ReclaimWithoutReread,
     /// The reclaim frees by address alone.
     ReclaimByAddress,
+    /// There is no reclaim.
+    NoReclaim,
     /// The reclaim looks at what the agent remembers, and the agent never reads what others wrote.
     ReclaimFromMemory,
 }
@@ -375,7 +377,7 @@ impl World {
         let desk = &self.desks[at];
         // What it asks for during a write comes after it: the record is there still, or its pod's UID finds nothing.
         let by_address = self.mutation == Mutation::ReclaimByAddress;
-        if !desk.known || (desk.writing.is_some() && !by_address) {
+        if !desk.known || (desk.writing.is_some() && !by_address) || self.mutation == Mutation::NoReclaim {
             return Vec::new();
         }
         let believes = self.mutation == Mutation::ReclaimWithoutReread;

@@ -85,7 +85,7 @@ fuzz: needs-cargo ## Feed every parser what nobody should send it (SECONDS=60 ea
 	    echo "== $$parser: $(SECONDS) s, from $$(ls seeds/$$parser | wc -l) seeds and $$(ls $$found | wc -l) inputs found before"; \
 	    if $$run $$parser -- $$found seeds/$$parser -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 \
 	        -artifact_prefix=$(FUZZ)/crashes/$$parser- > $$log 2>&1; then \
-	        awk '/ INITED /{from=$$4} / cov: /{to=$$4} /^Done /{print $$2 " runs, branches seen: " from ", then " to}' $$log; \
+	        awk '/INITED/{from=$$4} / cov: /{to=$$4} /^Done /{print $$2 " runs, branches seen: " from ", then " to}' $$log; \
 	    else \
 	        failed=1; tail -n 40 $$log >&2; \
 	        crash=$$(sed -n 's/.*Test unit written to //p' $$log | tail -n 1); \

@@ -2,9 +2,7 @@
 //! cancelled requests, sandboxes made anew, reclaim, and a controller that takes an address out of the offer.
 //!
 //! Each walk looks at every state that its pods, addresses and faults can lead to, and asserts that what it is about was
-//! met. Each rule is shown to be able to fail: a protocol with one step left out breaks it. `ALLOCATION_WALKS=wide` walks
-//! on with more pods and more faults, for some minutes.
-
+//! met. Each rule is shown to be able to fail: a protocol with one step left out breaks it.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -18,8 +16,6 @@ mod desk;
 mod explore;
 #[path = "allocation/world.rs"]
 mod world;
-
-use std::env;
 
 use explore::{Found, explore};
 use world::{Budget, Mutation, World};
@@ -142,12 +138,36 @@ fn an_address_that_is_taken_out_of_the_offer_between_two_sandboxes() {
 }
 
 #[test]
-fn wider_walks_if_asked_for() {
-    if env::var("ALLOCATION_WALKS").is_ok_and(|walks| walks == "wide") {
-        keeps_all_rules(&[0, 0], TWO, Budget { cancels: 1, losses: 1, tries: 2, ..CALM }, &[]);
-        keeps_all_rules(&[0, 0], TWO, Budget { crashes: 1, losses: 1, tries: 2, ..CALM }, &[]);
-        keeps_all_rules(&[0, 1], TWO, Budget { cancels: 1, denials: 1, tries: 2, ..CALM }, &[]);
-    }
+fn two_pods_of_one_node_with_a_cancelled_request_and_a_lost_reply() {
+    let budget = Budget { cancels: 1, losses: 1, tries: 2, ..CALM };
+    keeps_all_rules(
+        &[0, 0],
+        TWO,
+        budget,
+        &["gives up what it was given", "loses the reply to a write that was carried out"],
+    );
+}
+
+#[test]
+fn two_pods_of_one_node_with_a_crash_and_a_lost_reply() {
+    let budget = Budget { crashes: 1, losses: 1, tries: 2, ..CALM };
+    keeps_all_rules(
+        &[0, 0],
+        TWO,
+        budget,
+        &["finds what a lost write gave", "loses the reply to a write that was carried out"],
+    );
+}
+
+#[test]
+fn two_pods_on_two_nodes_with_a_cancelled_request_and_a_denial() {
+    let budget = Budget { cancels: 1, denials: 1, ..CALM };
+    keeps_all_rules(
+        &[0, 1],
+        TWO,
+        budget,
+        &["gives up what it was given", "controller takes away the first address"],
+    );
 }
 
 #[test]

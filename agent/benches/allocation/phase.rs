@@ -85,7 +85,8 @@ pub(crate) struct Phase {
 pub(crate) async fn phase(clients: &[Client], verb: Verb) -> Phase {
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
-    for Client { socket, pods } in clients.iter().cloned() {
+    for client in clients {
+        let Client { socket, pods } = client.clone();
         tasks.spawn(async move {
             let mut times = Vec::new();
             for guest in &pods {

@@ -77,10 +77,12 @@ async fn price(
     counted
 }
 
-/// Nothing but these requests may have been counted, and a pool's first reading.
+/// Nothing but this may have been written, and nothing read but the pool, for the first time.
 fn exactly(mut counted: BTreeMap<String, u64>, expected: &[(&str, u64)]) {
     let read = counted.remove("GET spiderippools 200").unwrap_or(0);
     assert!(read <= 1, "{read} readings of a pool that nobody else writes");
+    // Kubernetes' garbage collector may look at pods, and a watch may be renewed.
+    counted.retain(|name, _| !name.starts_with("GET ") && !name.starts_with("LIST "));
     let expected = expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-    assert_eq!(counted, expected, "requests to the API server");
+    assert_eq!(counted, expected, "writes to the API server");
 }

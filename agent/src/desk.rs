@@ -23,7 +23,7 @@ use std::time::Duration;
 use model::ledger::{Ledger, Release};
 use model::{AddressSet, Holder, Moment};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use crate::metrics::Batch;
@@ -43,6 +43,8 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const LAST: Duration = Duration::from_secs(3);
 /// Longest wait after the API server did not answer: a pod that waits should not wait much longer than the outage.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long a write waits for those who were answered together a moment ago, and may have more to ask.
+const GATHER: Duration = Duration::from_millis(3);
 /// How long a desk that nobody needs any more stays.
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -97,6 +99,7 @@ pub(crate) async fn run(
         lists: Vec::new(),
         reserved: Arc::default(),
         turn: Turn::default(),
+        shared: 0,
         failures: 0,
     };
     desk.run().await;
@@ -121,6 +124,8 @@ struct Desk {
     /// The reserved addresses that the ledger's offer leaves out.
     reserved: Arc<AddressSet>,
     turn: Turn,
+    /// How many requests the last write was for.
+    shared: usize,
     /// How many requests in a row the API server did not answer.
     failures: u32,
 }
@@ -226,6 +231,7 @@ impl Desk {
             return Round::More;
         }
         self.wait_for_turn().await;
+        self.gather().await;
         if !self.catch_up().await {
             return Round::More;
         }
@@ -266,6 +272,18 @@ impl Desk {
             }
         }
         self.turn = turn;
+    }
+
+    /// Waits a moment for a crowd to come together again; who asks alone never waits.
+    async fn gather(&mut self) {
+        let end = Instant::now() + GATHER;
+        while self.shared > self.takes.len() + self.frees.len()
+            && let Ok(Some(job)) = timeout_at(end, self.jobs.recv()).await
+        {
+            self.admit(job);
+            self.list_own();
+        }
+        self.shared = self.takes.len() + self.frees.len();
     }
 
     /// Lists what only this agent writes: that is known unless the outcome of a write is not, or somebody else has written

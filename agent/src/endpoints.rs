@@ -26,10 +26,10 @@ use book::{Book, Job, Want};
 use write::{Failed, Writer};
 
 /// How many endpoints are written at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// How long a write waits at most for the plugins that wait for theirs: the API server has the pools first.
-const YIELD: Duration = Duration::from_millis(500);
+const YIELD: Duration = Duration::from_secs(2);
 /// How often it is looked whether plugins still wait.
 const LOOK: Duration = Duration::from_millis(10);
 

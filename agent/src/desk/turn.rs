@@ -19,7 +19,7 @@ const WINDOW: u32 = 32;
 const FORGET: Duration = Duration::from_millis(500);
 /// How many writes' time a writer goes on before it lets others: most of the time is then spent in writing, and ten writers
 /// have their turn within a second.
-const BURST: u32 = 12;
+const BURST: u32 = 20;
 /// Longest wait for a pause: another writer is only polite for so long.
 const LONGEST: Duration = Duration::from_millis(1500);
 
@@ -103,7 +103,7 @@ impl Turn {
         }
         self.served |= self.burst.take().is_some();
         // Who goes on has his next version seen within this time.
-        let pause = self.write * 2;
+        let pause = self.write * 3 / 2;
         // Whoever begins to write is heard of when he has written.
         let slot = self.write;
         let end = begun + LONGEST;

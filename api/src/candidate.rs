@@ -32,7 +32,12 @@ pub fn candidate(pool: &SpiderIPPool) -> Candidate {
     let subnet: Option<IpNet> = spec.subnet.parse().ok();
     let (mut candidate, mut problems) = rules(pool);
     problems.extend(subnet.is_none().then(|| format!("spec.subnet {:?} is no CIDR", spec.subnet)));
-    problems.extend(addresses.unreadable_exclusions.iter().map(|error| format!("spec.excludeIPs, or what the controller denies: {error}")));
+    problems.extend(
+        addresses
+            .unreadable_exclusions
+            .iter()
+            .map(|error| format!("spec.excludeIPs, or what the controller denies: {error}")),
+    );
     match held {
         Ok(held) => {
             let held = held.keys().filter(|address| addresses.offered.contains(**address)).count();

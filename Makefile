@@ -61,12 +61,14 @@ cluster: ensure ## Bring up two real nodes with the product on them, and leave t
 cluster-down: needs-cargo ## Take down what `make cluster` brought up, without trace
 	@$(TESTBED) down --dir .testbed-cluster
 
+# What is brief asserts counts, which no optimization changes; what the tests have compiled serves it.
+BENCHES := plan calls cluster exec allocation
+BENCH_PROFILE := $(if $(filter brief,$(SPIDERPOOL_BENCH)),dev,release)
+
 .PHONY: bench
 bench: ensure build ## Measure what docs/performance.md states (minutes; let the machine be idle)
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; export SPIDERPOOL_PLUGIN=$(abspath $(TARGET)/release-small/spiderpool); \
-	for bench in model/plan providers-aliyun/calls controller/cluster ipam-plugin/exec agent/allocation; do \
-	    $(CARGO) bench --locked --profile release -p "$${bench%/*}" --bench "$${bench#*/}" | tee -a "$$log"; \
-	done; \
+	$(CARGO) bench --locked --workspace --profile $(BENCH_PROFILE) $(BENCHES:%=--bench %) | tee "$$log"; \
 	printf '\n== all of it, at a load of %s\n' "$$(cut -d ' ' -f 1-3 /proc/loadavg)"; grep -E '^(==|[|]) ' "$$log"
 
 # For how long each parser is fuzzed, and which.

@@ -397,8 +397,7 @@ impl Desk {
         match failure {
             Failure::Conflict => {
                 self.known = Known::Old;
-                let now = Instant::now();
-                self.turn.lost(now, now - begun);
+                self.turn.lost(Instant::now());
                 let allocates = outcome.takes.iter().any(|verdict| matches!(verdict, Verdict::Granted(_)));
                 let batch = if allocates { Batch::Allocates } else { Batch::Releases };
                 (self.context.tell)(Told::Conflict(batch));

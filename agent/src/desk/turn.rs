@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long a write takes before one was measured: that of 200 records takes 4.7 ms.
 const FIRST: Duration = Duration::from_millis(5);
+/// Window after the first refusal, in slots: few who meet for the first time meet again.
+const FIRST_WINDOW: u32 = 8;
 /// Longest window, in slots: enough for some thirty writers.
 const WINDOW: u32 = 32;
 /// In what time the window becomes half as large when no write is refused.
@@ -62,17 +64,16 @@ impl Default for Turn {
 impl Turn {
     /// Our write went through; it took `took`.
     pub(super) fn won(&mut self, now: Instant, took: Duration) {
-        self.measure(took);
+        self.write = (self.write * 3 + took) / 4;
         if self.burst.is_none() {
             self.burst = Some(now);
             self.window -= self.window / 4;
         }
     }
 
-    /// Our write was refused: somebody else wrote.
-    pub(super) fn lost(&mut self, now: Instant, took: Duration) {
-        self.measure(took);
-        self.window = (self.window * 2).clamp(4, WINDOW);
+    /// Our write was refused: somebody else wrote. How long that took says little: those who are refused come in crowds.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.window = (self.window * 2).clamp(FIRST_WINDOW, WINDOW);
         self.since = now;
         self.burst = None;
     }
@@ -80,10 +81,6 @@ impl Turn {
     /// Returns whether others are known to write this pool, so that what was read of it is soon old.
     pub(super) fn is_contended(&self) -> bool {
         self.window > 0
-    }
-
-    fn measure(&mut self, took: Duration) {
-        self.write = (self.write * 3 + took) / 4;
     }
 
     /// Makes the window smaller as time passes without a refusal.
@@ -163,7 +160,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_was_refused_waits_while_others_write_and_then_goes_on_for_a_while() {
         let ((sender, mut notices), mut turn) = (seen(), Turn::default());
-        turn.lost(Instant::now(), FIRST);
+        turn.lost(Instant::now());
         let begun = Instant::now();
         let others = async {
             for _ in 0..50 {
@@ -182,7 +179,7 @@ mod tests {
     async fn refusals_are_forgotten() {
         let ((_sender, mut notices), mut turn) = (seen(), Turn::default());
         for _ in 0..10 {
-            turn.lost(Instant::now(), FIRST);
+            turn.lost(Instant::now());
         }
         assert!(turn.is_contended());
         sleep(FORGET * 6).await;

@@ -4,6 +4,7 @@ mod answer;
 mod former;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use api::annotations;
@@ -202,7 +203,7 @@ impl Agent {
         let reply = self.answer(if_name, &pod, &selection, &held, own_routes);
         // From here on nothing can fail: the addresses are the pod's.
         let taken = held.into_iter().map(Held::keep).collect::<Vec<_>>();
-        self.sandboxes.arrived(container_id, if_name);
+        self.sandboxes.arrived(container_id, if_name, Path::new(&request.net_namespace));
         self.endpoints.holds(&holder.pod, &pod, answer::endpoint_ip(if_name, &selection, &taken));
         self.leave_former(former, &taken);
         Ok(reply)

@@ -1,6 +1,8 @@
-//! What the runtime said of its sandboxes: which are gone, and which it still has.
+//! What is known of this node's sandboxes: which are gone, and which are still there, as the runtime said or as their network
+//! namespaces show.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ const DEPARTED: usize = 4096;
 /// For how long the runtime's word that it has a sandbox is trusted: it lists them rarely, and a DEL may be lost.
 const FRESH: Duration = Duration::from_secs(15);
 
-/// What is known of the sandboxes of this node. Lost with the process: it only makes releases sooner. Clones share it.
+/// What is known of the sandboxes of this node. Lost with the process: then time decides. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Sandboxes(Arc<Mutex<Known>>);
 
@@ -24,6 +26,9 @@ struct Known {
     departed: VecDeque<(String, String)>,
     /// The sandboxes that the runtime listed last, if it ever did.
     listed: Option<(BTreeSet<String>, Instant)>,
+    /// Where the runtime keeps the network namespaces of sandboxes that got addresses: it takes one away after its DELs.
+    /// Where they cannot be seen from here (in a pod without a mount of them), none of them is ever there.
+    namespaces: BTreeMap<String, PathBuf>,
 }
 
 impl Sandboxes {
@@ -40,11 +45,17 @@ impl Sandboxes {
         known.departed.push_back(key);
     }
 
-    /// Remembers that one interface of a sandbox asks for its address: it is there, whatever was said before.
-    pub fn arrived(&self, container: &str, nic: &str) {
+    /// Remembers that one interface of a sandbox asks for its address, and where its network namespace is: it is there,
+    /// whatever was said before.
+    pub fn arrived(&self, container: &str, nic: &str, namespace: &Path) {
         let key = key(container, nic);
         let mut known = self.known();
         known.departed.retain(|departed| *departed != key);
+        // A node has some hundred: to look at all costs less than a millisecond.
+        known.namespaces.retain(|_, namespace| namespace.exists());
+        if namespace.is_absolute() && namespace.exists() {
+            known.namespaces.insert(key.0.clone(), namespace.to_owned());
+        }
         if let Some((listed, _)) = &mut known.listed {
             listed.insert(key.0);
         }
@@ -66,6 +77,9 @@ impl Sandboxes {
         let known = self.known();
         if known.departed.contains(&key) {
             return reclaim::Sandbox::Departed;
+        }
+        if known.namespaces.get(&key.0).is_some_and(|namespace| namespace.exists()) {
+            return reclaim::Sandbox::Listed;
         }
         match &known.listed {
             Some((listed, at)) if listed.contains(&key.0) && at.elapsed() < FRESH => reclaim::Sandbox::Listed,
@@ -97,8 +111,24 @@ mod tests {
         sandboxes.departed("c1", "eth0");
         assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Departed);
         assert_eq!(sandboxes.sight("c1", "net1"), Sandbox::Unknown);
-        sandboxes.arrived("c1", "eth0");
+        sandboxes.arrived("c1", "eth0", Path::new(""));
         assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Unknown);
+    }
+
+    #[test]
+    fn a_sandbox_is_there_while_its_network_namespace_is() {
+        let (folder, sandboxes) = (tempfile::tempdir().unwrap(), Sandboxes::default());
+        let namespace = folder.path().join("cni-1");
+        sandboxes.arrived("c1", "eth0", &namespace);
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Unknown, "it cannot be seen from here");
+        std::fs::write(&namespace, "").unwrap();
+        sandboxes.arrived("c1", "eth0", &namespace);
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Listed);
+        sandboxes.departed("c1", "eth0");
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Departed, "its address was taken away in it");
+        assert_eq!(sandboxes.sight("c1", "net1"), Sandbox::Listed);
+        std::fs::remove_file(&namespace).unwrap();
+        assert_eq!(sandboxes.sight("c1", "net1"), Sandbox::Unknown);
     }
 
     #[tokio::test(start_paused = true)]
@@ -107,7 +137,7 @@ mod tests {
         sandboxes.list(["c1"]);
         assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Listed);
         assert_eq!(sandboxes.sight("c2", "eth0"), Sandbox::Unknown, "it may be of another network");
-        sandboxes.arrived("c2", "eth0");
+        sandboxes.arrived("c2", "eth0", Path::new(""));
         assert_eq!(sandboxes.sight("c2", "eth0"), Sandbox::Listed);
         assert_eq!(sandboxes.sight("", "eth0"), Sandbox::Unknown);
         tokio::time::advance(FRESH).await;

@@ -92,7 +92,7 @@ pub enum Sandbox {
     Unknown,
     /// Its DEL came, or the runtime listed its sandboxes and this one was not among them.
     Departed,
-    /// The runtime listed it: the address is configured in it.
+    /// The runtime listed it, or its network namespace is there: the address is configured in it.
     Listed,
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use testbed::{Signal, spawn_tied};
@@ -29,6 +29,8 @@ struct Demo {
     process: Child,
     lines: Receiver<String>,
     stderr: Arc<Mutex<String>>,
+    /// Reads it to its end.
+    reader: Option<JoinHandle<()>>,
     seen: Vec<String>,
 }
 
@@ -48,12 +50,12 @@ impl Demo {
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let stderr = Arc::new(Mutex::new(String::new()));
         let (pipe, text) = (BufReader::new(process.stderr.take().unwrap()), Arc::clone(&stderr));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in pipe.lines().map_while(Result::ok) {
                 *text.lock().unwrap() += &(line + "\n");
             }
         });
-        Self { process, lines, stderr, seen: Vec::new() }
+        Self { process, lines, stderr, reader: Some(reader), seen: Vec::new() }
     }
 
     /// Reads on until a line contains `text`, and returns it.
@@ -102,7 +104,11 @@ impl Demo {
         loop {
             match self.lines.recv_timeout(PATIENCE.saturating_sub(begun.elapsed())) {
                 Ok(line) => self.seen.push(line),
-                Err(RecvTimeoutError::Disconnected) => return self.process.wait().unwrap(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.process.wait().unwrap();
+                    self.reader.take().into_iter().for_each(|reader| reader.join().unwrap());
+                    return status;
+                }
                 Err(RecvTimeoutError::Timeout) => panic!("it does not end\n{}", self.stderr()),
             }
         }

@@ -77,6 +77,36 @@ async fn a_pod_that_has_finished_gives_its_address_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_network_namespace_still_has_is_not_freed_however_late_its_del_is() {
+    let stage = Stage::open().await;
+    let pool = stage.node_pool("a4", "a", 4, 1, (10, 20)).await;
+    let agent = stage.agent("a").await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut addresses = Vec::new();
+    let grace = json!({"spec": {"terminationGracePeriodSeconds": 1}});
+    let (stuck, gone) = (stage.pod("stuck", "a", grace).await, stage.pod("gone", "a", json!({})).await);
+    for pod in [&stuck, &gone] {
+        let namespace = folder.path().join(&pod.name);
+        std::fs::write(&namespace, "").unwrap();
+        let mut request = pod.request(&pod.name, "eth0");
+        request["netNamespace"] = json!(namespace);
+        let (status, reply) = agent.call("POST", "/v1/ipam/ip", Some(&request)).await;
+        assert_eq!(status, 200, "{reply}");
+        addresses
+            .push(reply["ips"][0]["address"].as_str().unwrap().split('/').next().unwrap().parse().unwrap());
+    }
+    stage.delete(&stuck).await;
+    stage.remove(&gone).await;
+    tokio::time::sleep(REPAIRED).await;
+    let records = stage.records(&pool).await;
+    assert!(addresses.iter().all(|address| records.contains_key(address)), "{records:?}");
+    // The runtime took them away, and its DELs were lost.
+    let namespaces = async { std::fs::remove_dir_all(folder.path()).unwrap() };
+    let took = until_free(&stage, &pool, &addresses, namespaces).await;
+    assert!(took < REPAIRED, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_does_not_end_in_its_grace_period_loses_its_address() {
     let stage = Stage::open().await;
     let pool = stage.node_pool("a4", "a", 4, 1, (10, 20)).await;

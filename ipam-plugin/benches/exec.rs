@@ -29,6 +29,7 @@ fn main() {
     let shipped = env::var_os("SPIDERPOOL_PLUGIN").map(PathBuf::from);
     let note =
         if shipped.is_some() { "as it is shipped" } else { "cargo's build; SPIDERPOOL_PLUGIN is not set" };
+    let is_shipped = shipped.is_some();
     let plugin = shipped.unwrap_or_else(|| env!("CARGO_BIN_EXE_spiderpool").into());
     let folder = tempfile::tempdir().unwrap();
     serve(&folder.path().join("agent.sock"));
@@ -79,6 +80,7 @@ fn main() {
     println!("== the CNI plugin, {note}");
     let size = fs::metadata(&plugin).unwrap().len();
     row("size", &format!("{}.{:03} MB", size / 1_000_000, size / 1000 % 1000), "reach: 1.3 MB at most");
+    assert!(!is_shipped || size <= 1_300_000, "{size} bytes are more than the plugin may have");
     let bare = median(&mut programs[0].times);
     for program in &mut programs {
         let (middle, late) = (median(&mut program.times), program.times[ROUNDS * 95 / 100]);

@@ -53,7 +53,7 @@ impl Sandboxes {
         known.departed.retain(|departed| *departed != key);
         // A node has some hundred: to look at all costs less than a millisecond.
         known.namespaces.retain(|_, namespace| namespace.exists());
-        if namespace.is_absolute() && namespace.exists() {
+        if is_of_a_sandbox(namespace) && namespace.exists() {
             known.namespaces.insert(key.0.clone(), namespace.to_owned());
         }
         if let Some((listed, _)) = &mut known.listed {
@@ -94,6 +94,12 @@ impl Sandboxes {
     }
 }
 
+/// Whether a path comes and goes with a sandbox. One in `/proc` is of a process, whose number another may have later, or has
+/// in this pod.
+fn is_of_a_sandbox(namespace: &Path) -> bool {
+    namespace.is_absolute() && !namespace.starts_with("/proc")
+}
+
 fn key(container: &str, nic: &str) -> (String, String) {
     (short_container(container).to_owned(), nic.to_owned())
 }
@@ -121,6 +127,8 @@ mod tests {
         let namespace = folder.path().join("cni-1");
         sandboxes.arrived("c1", "eth0", &namespace);
         assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Unknown, "it cannot be seen from here");
+        sandboxes.arrived("c1", "eth0", Path::new("/proc/self/ns/net"));
+        assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Unknown, "it is of a process");
         std::fs::write(&namespace, "").unwrap();
         sandboxes.arrived("c1", "eth0", &namespace);
         assert_eq!(sandboxes.sight("c1", "eth0"), Sandbox::Listed);

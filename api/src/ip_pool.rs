@@ -117,14 +117,15 @@ pub struct SpiderIPPoolStatus {
 /// The addresses of a pool, as far as its text can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolAddresses {
-    /// `ips` without `excludeIPs`, what the controller [denies](crate::labels::DENIED), and the gateway: what pods may get. Overlaps are fine, it is the union.
+    /// `ips` without `excludeIPs`, what the controller [denies](crate::labels::DENIED), and the gateway: what pods may
+    /// get. Overlaps are fine, it is the union.
     pub offered: AddressSet,
     /// Whether the gateway was among them, which CEL cannot see inside an IPv6 range: to be said in an Event.
     pub gateway_among_ips: bool,
     /// What in `ips` is no range, a reversed IPv6 range among it: left out of `offered`, to be said in an Event.
     pub unreadable_ips: Vec<RangeError>,
-    /// What in `excludeIPs` or among the denied addresses is no range. Something was meant to be kept from pods and is not known: give nothing out
-    /// of such a pool.
+    /// What in `excludeIPs` or among the denied addresses is no range. Something was meant to be kept from pods and is
+    /// not known: give nothing out of such a pool.
     pub unreadable_exclusions: Vec<RangeError>,
 }
 

@@ -44,6 +44,8 @@ pub fn pool(object: &SpiderIPPool) -> PoolView {
         problems.push("spec.ips: ranges overlap, each address counts once".to_owned());
     }
     problems.extend(bad_exclusions.iter().map(|error| format!("spec.excludeIPs: {error}")));
+    let denials = object.denied().1;
+    problems.extend(denials.iter().map(|error| format!("annotation {}: {error}", labels::DENIED)));
     let text = object.status.as_ref().and_then(|status| status.allocated_ips.as_deref());
     let allocated = match allocations(text) {
         Ok(allocations) => allocations.into_keys().collect(),
@@ -163,6 +165,14 @@ mod tests {
             object.annotations_mut().remove(key);
             assert_eq!(pool(&object).pool.owner, Owner::Foreign, "{key}");
         }
+    }
+
+    #[test]
+    fn a_denial_that_cannot_be_read_is_said() {
+        let mut object = render::pool(&target());
+        object.annotations_mut().insert(labels::DENIED.to_owned(), "172.31.199.190,x".to_owned());
+        let problems = pool(&object).problems;
+        assert!(problems.len() == 1 && problems[0].contains(labels::DENIED), "{problems:?}");
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn yield_to_others(
         others.flat_map(|pool| pool.ips.ranges().iter().map(|range| (*range, pool.name.as_str()))),
     );
     for (name, loss) in losses {
-        let Some(Held { pool: _, origin, spec }) = held.get(name) else { continue };
+        let Some(Held { origin, spec, .. }) = held.get(name) else { continue };
         others.overlaps(&spec.ips.difference(&loss.removed), |both, other| {
             let both = AddressSet::from_iter([both]);
             settled.delays.entry(origin.node.clone()).or_default().push(format!(

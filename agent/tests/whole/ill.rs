@@ -295,7 +295,7 @@ async fn a_del_while_the_api_server_is_away_waits_and_frees_or_fails_and_frees_t
         agent.add(pod, "c1", "eth0").await;
         stage.delete(pod).await;
         eventually("the agent knows that it ends", async || {
-            let (_, sentence) = agent.call("POST", "/v1/ipam/ip", Some(&pod.request("c2", "eth0"))).await;
+            let (_, sentence) = agent.call("POST", "/v1/ipam/ip", Some(&pod.request("c1", "eth0"))).await;
             sentence.as_str().is_some_and(|text| text.contains("it is being deleted")).then_some(())
         })
         .await;

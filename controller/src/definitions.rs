@@ -23,8 +23,9 @@ pub use scope::Scope;
 
 use crate::events::{Events, Severity};
 use crate::metrics::Metrics;
+use crate::shelf::Delta;
 use crate::wait::backoff;
-use crate::world::{Delta, Seen, World};
+use crate::world::{Seen, World};
 use crate::writer::{Failure, Writer, some_at_once};
 
 /// Shortest and longest wait before the writes that failed are tried again.

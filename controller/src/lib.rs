@@ -2,7 +2,9 @@
 //!
 //! [`watches`](mod@watches) and [`clouds`](mod@clouds) observe, [`model::plan`] decides, [`apply`](mod@apply) writes; one
 //! loop in [`run`](mod@run) owns all state and joins them. [`definitions`](mod@definitions) need no cloud and no plan.
+//! [`admission`] answers the API server, on every replica.
 
+pub mod admission;
 mod apply;
 mod clouds;
 mod definitions;
@@ -13,6 +15,7 @@ mod reclaim;
 pub mod reload;
 mod run;
 pub mod server;
+mod shelf;
 mod term;
 mod wait;
 mod watches;

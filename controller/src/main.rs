@@ -1,10 +1,11 @@
 //! `spiderpool-controller`: keeps SpiderIPPools, SpiderNodes and SpiderMultusConfigs as the clouds' NICs are.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use controller::admission::{CertificateError, Webhook};
 use controller::lease::Timing;
 use controller::{Options, Scope, run, server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +33,13 @@ struct Args {
     /// Where health (/healthz, /readyz) and /metrics are served; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value_t = server::DEFAULT_LISTEN)]
     listen: SocketAddr,
+    /// Where the API server asks whether a SpiderIPPool may be written (HTTPS); a port alone is on all addresses; not
+    /// served without it
+    #[arg(long, value_name = "ADDR", env = "SPIDERPOOL_WEBHOOK_PORT", value_parser = address)]
+    webhook_listen: Option<SocketAddr>,
+    /// The folder of the webhook's tls.crt and tls.key; read again when they change
+    #[arg(long, value_name = "DIR", default_value = "/etc/tls")]
+    webhook_certs: PathBuf,
     /// How the log is written
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
@@ -47,6 +55,15 @@ struct Args {
     identity: String,
 }
 
+/// Reads an address with its port, or a port alone, as upstream's variable has it.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
+    }
+    text.parse()
+        .map_err(|_| "an address with its port, as in 0.0.0.0:5722, [::]:5722 or 5722, is needed".to_owned())
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
     /// One JSON object a line
@@ -57,7 +74,17 @@ enum LogFormat {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Args { config, namespace, listen, log_format, log, attachment_namespaces, identity } = Args::parse();
+    let Args {
+        config,
+        namespace,
+        listen,
+        webhook_listen,
+        webhook_certs,
+        log_format,
+        log,
+        attachment_namespaces,
+        identity,
+    } = Args::parse();
     // A second installation is no matter: the first one serves.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let filter = match EnvFilter::try_new(&log) {
@@ -73,14 +100,17 @@ async fn main() -> ExitCode {
         LogFormat::Text => subscriber.init(),
     }
     let timing = Timing::default();
-    let options = Options { config, namespace, listen, identity, attachments: attachment_namespaces, timing };
+    let webhook = webhook_listen.map(|listen| Webhook { listen, certs: webhook_certs });
+    let options =
+        Options { config, namespace, listen, identity, attachments: attachment_namespaces, webhook, timing };
     match start(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure:#}");
-            match failure.downcast_ref::<config::Error>() {
-                Some(_) => ExitCode::from(2),
-                None => ExitCode::FAILURE,
+            if failure.is::<config::Error>() || failure.is::<CertificateError>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
             }
         }
     }

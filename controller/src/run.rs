@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::admission::{self, Book, Webhook};
 use crate::definitions::{Definitions, Scope};
 use crate::events::{Events, Severity};
 use crate::lease::{self, Elector, Leadership, Role, Timing};
@@ -52,6 +53,8 @@ pub struct Options {
     pub identity: String,
     /// Where NetworkAttachmentDefinitions are made of SpiderMultusConfigs.
     pub attachments: Scope,
+    /// Where the webhook of SpiderIPPools is served, if it is.
+    pub webhook: Option<Webhook>,
     /// The times of the election.
     pub timing: Timing,
 }
@@ -59,9 +62,10 @@ pub struct Options {
 /// Runs the controller until `shutdown`; then finishes the write that is under way, and gives the lease back.
 ///
 /// # Errors
-/// What keeps it from starting: the configuration, the address to listen on, a provider that cannot be opened.
+/// What keeps it from starting: the configuration, an address to listen on, the webhook's certificate, a provider that
+/// cannot be opened.
 pub async fn run(options: Options, client: Client, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Options { config, namespace, listen, identity, attachments, timing } = options;
+    let Options { config, namespace, listen, identity, attachments, webhook, timing } = options;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let provider_metrics = ProviderMetrics::register(&mut registry);
@@ -71,6 +75,10 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
     config.open()?;
     let health = Health::new(SILENCE, Instant::now());
     let server = Server::bind(listen).await?;
+    let webhook = match &webhook {
+        Some(webhook) => Some(admission::Server::open(webhook).await?),
+        None => None,
+    };
 
     let mut tasks = JoinSet::new();
     let helpers = CancellationToken::new();
@@ -80,7 +88,8 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
     let identity = lease::identity(&identity);
     let (events, write_events) = Events::new(client.clone(), &identity, metrics.clone());
     tasks.spawn(write_events);
-    let mut watches = watches::start(&client, &told);
+    let book = Book::default();
+    let mut watches = watches::start(&client, &told, book.clone());
     if attachments != Scope::Nowhere {
         watches.spawn(watches::follow_definitions(client.clone(), told));
     }
@@ -91,6 +100,9 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
             error!("health and metrics are not served any more: {error}");
         }
     });
+    if let Some(webhook) = webhook {
+        tasks.spawn(webhook.serve(book.clone(), helpers.clone()));
+    }
     let lease = CancellationToken::new();
     let elector = Elector::new(client.clone(), &namespace, identity, timing);
     let elected = tokio::spawn(elector.run(lease.clone(), roles));
@@ -102,7 +114,7 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
         namespace: Some(namespace),
         ..ObjectReference::default()
     };
-    let main = Main { client, metrics, provider_metrics, health, events, on, started: Instant::now() };
+    let main = Main { client, metrics, provider_metrics, health, events, on, book, started: Instant::now() };
     let definitions = Definitions::new(attachments);
     main.run(definitions, reclaim, seen, configs_changed, roles_changed, shutdown).await;
 
@@ -127,6 +139,8 @@ struct Main {
     events: Events,
     /// The object that Events of the whole controller are about.
     on: ObjectReference,
+    /// What people's pools give out.
+    book: Book,
     /// The zero of every moment.
     started: Instant,
 }
@@ -209,7 +223,7 @@ impl Main {
                 () = sleep_until(pass_at.unwrap_or(self.started)), if pass_at.is_some() => {
                     if let Some(term) = &mut term {
                         let writer = self.writer(term.leadership().clone(), &shutdown);
-                        due = match term.pass(&mut world, &writer, &self.events, &self.metrics).await {
+                        due = match term.pass(&mut world, &self.book, &writer, &self.events, &self.metrics).await {
                             Next::OnChange => None,
                             Next::At(at) => Some(at),
                         };

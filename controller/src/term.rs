@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::admission::Book;
 use crate::apply::{Applied, MOST_POOL_WRITES, apply};
 use crate::clouds::{Observation, Pace, Readers};
 use crate::events::{Events, Severity};
@@ -152,6 +153,7 @@ impl Term {
     pub(crate) async fn pass(
         &mut self,
         world: &mut World,
+        book: &Book,
         writer: &Writer,
         events: &Events,
         metrics: &Metrics,
@@ -174,7 +176,7 @@ impl Term {
             plan.nodes.retain(|node, _| world.selects(selector, node));
         }
         self.say(&plan);
-        self.say_flaws(world, events);
+        self.say_flaws(world, book, events);
         self.count(&plan, world, metrics);
         let ask = self.ask(&nodes, began);
         // After failures all is tried: what fails for ever must not keep the rest from its turn.
@@ -236,20 +238,26 @@ impl Term {
         self.said = now;
     }
 
-    /// Says in an Event on the pool what cannot be read of it, once for each version of the text.
-    fn say_flaws(&mut self, world: &World, events: &Events) {
+    /// Says in an Event on the pool what cannot be read of it, and which addresses another pool of people gives out as
+    /// well, once for each version of the text.
+    fn say_flaws(&mut self, world: &World, book: &Book, events: &Events) {
+        let unreadable = world.flaws();
+        let unreadable = unreadable
+            .map(|(pool, flaws)| ("Unreadable", pool.name.clone(), pool.uid.clone(), flaws.join("; ")));
+        let shared = book.shared().into_iter();
+        let shared = shared.map(|shared| ("AddressesShared", shared.pool, shared.uid, shared.note));
         let mut now = BTreeSet::new();
-        for (pool, flaws) in world.flaws() {
-            let said = (pool.uid.clone(), flaws.join("; "));
+        for (reason, name, uid, text) in unreadable.chain(shared) {
+            let said = (uid, text);
             if !self.flaws.contains(&said) {
                 let on = ObjectReference {
                     api_version: Some(SpiderIPPool::api_version(&()).into_owned()),
                     kind: Some(SpiderIPPool::kind(&()).into_owned()),
-                    name: Some(pool.name.clone()),
-                    uid: Some(pool.uid.clone()),
+                    name: Some(name),
+                    uid: Some(said.0.clone()),
                     ..ObjectReference::default()
                 };
-                events.report(on, Severity::Warning, "Unreadable", "Read", &said.1);
+                events.report(on, Severity::Warning, reason, "Read", &said.1);
             }
             now.insert(said);
         }

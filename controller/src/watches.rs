@@ -15,11 +15,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::admission::{Book, book};
+use crate::shelf::Delta;
 use crate::wait::backoff;
-use crate::world::{Delta, NodeFacts, Seen};
+use crate::world::{NodeFacts, Seen};
 
 /// Starts one watch for each kind. They end when `told` has no receiver any more, or with the set.
-pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>) -> JoinSet<()> {
+///
+/// What people's pools give out goes into the `book` at once: an admission does not wait for the main loop.
+pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>, book: Book) -> JoinSet<()> {
     let mut set = JoinSet::new();
     let nodes: Api<v1::Node> = Api::all(client.clone());
     set.spawn(follow(
@@ -41,8 +45,12 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>) -> JoinSet<()
         pools,
         told.clone(),
         "SpiderIPPool",
-        |pool: &SpiderIPPool| (pool.name_any(), view::pool(pool)),
-        Seen::Pool,
+        |pool: &SpiderIPPool| (pool.name_any(), (view::pool(pool), book::entry(pool))),
+        move |delta| {
+            let (view, entry) = delta.split();
+            book.see(entry);
+            Seen::Pool(view)
+        },
     ));
     let multus: Api<SpiderMultusConfig> = Api::all(client.clone());
     set.spawn(follow(

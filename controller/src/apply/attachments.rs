@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use super::Applied;
 use crate::events::{Events, Severity};
 use crate::metrics::{Kind, Verb};
-use crate::world::{Delta, Seen, World};
+use crate::shelf::Delta;
+use crate::world::{Seen, World};
 use crate::writer::{Failure, Writer, some_at_once};
 
 pub(super) async fn write(

@@ -11,7 +11,8 @@ use tracing::{debug, warn};
 use super::{Applied, Troubles};
 use crate::events::{Events, Severity};
 use crate::metrics::{Kind, Verb};
-use crate::world::{Delta, Seen, World};
+use crate::shelf::Delta;
+use crate::world::{Seen, World};
 use crate::writer::{Failure, Writer, some_at_once};
 
 pub(super) async fn write(

@@ -14,7 +14,8 @@ use tracing::{info, warn};
 use super::{Applied, Troubles};
 use crate::events::{Events, Severity};
 use crate::metrics::{self, Kind, Outcome, Verb};
-use crate::world::{Delta, Seen, World};
+use crate::shelf::Delta;
+use crate::world::{Seen, World};
 use crate::writer::{self, Failure, Writer, some_at_once};
 
 /// What a step left behind.

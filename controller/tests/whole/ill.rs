@@ -251,14 +251,43 @@ async fn what_cannot_be_read_of_a_pool_is_said_in_an_event_on_it() {
     }))
     .unwrap();
     api.create(&PostParams::default(), &odd).await.unwrap();
+    let note = note_on(&stage, &name).await;
+    assert!(note.contains("2001:db8:9::9-2001:db8:9::1") && note.contains("overlap"), "{note}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_that_two_pools_of_people_share_are_said_on_both() {
+    let stage = Stage::two_nodes().await;
+    let _controller = stage.play().await;
+    stage.synced(&["a", "b"]).await;
+    let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
+    let names = [format!("{}-one", stage.name), format!("{}-other", stage.name)];
+    let shared = stage.v4(2, 9);
+    for (name, ips) in names.iter().zip([vec![stage.v4(2, 8), shared], vec![shared, stage.v4(2, 10)]]) {
+        let pool: SpiderIPPool = serde_json::from_value(json!({
+            "apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderIPPool",
+            "metadata": {"name": name, "labels": {labels::PROVIDER: stage.name}},
+            "spec": {"subnet": format!("{}/20", stage.v4(2, 0)), "ips": ips},
+        }))
+        .unwrap();
+        api.create(&PostParams::default(), &pool).await.unwrap();
+    }
+    let [one, other] = &names;
+    for (name, with) in [(one, other), (other, one)] {
+        let note = note_on(&stage, name).await;
+        assert!(note.starts_with(&format!("{shared} in SpiderIPPool {with} as well")), "{note}");
+    }
+}
+
+/// Waits for an Event on an object, and returns its note.
+async fn note_on(stage: &Stage, name: &str) -> String {
     let events: Api<k8s_openapi::api::events::v1::Event> = Api::all(stage.client.clone());
-    let note = eventually("an Event on the pool", async || {
+    eventually(&format!("an Event on {name}"), async || {
         let all = events.list(&ListParams::default()).await.unwrap();
         let on = |event: &k8s_openapi::api::events::v1::Event| {
-            event.regarding.as_ref().is_some_and(|on| on.name.as_deref() == Some(&name))
+            event.regarding.as_ref().is_some_and(|on| on.name.as_deref() == Some(name))
         };
         all.items.into_iter().find(on).and_then(|event| event.note)
     })
-    .await;
-    assert!(note.contains("2001:db8:9::9-2001:db8:9::1") && note.contains("overlap"), "{note}");
+    .await
 }

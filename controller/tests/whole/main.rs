@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the stage's own functions are tests as well")]
 
+mod admission;
 mod definitions;
 mod ill;
 mod lead;

@@ -199,6 +199,11 @@ impl Stage {
 
     /// Starts a controller; it elects itself in a namespace of the stage's own unless another of the stage runs.
     pub(crate) fn controller(&self) -> Controller {
+        self.controller_with(&[])
+    }
+
+    /// As [`Stage::controller`], with further arguments.
+    pub(crate) fn controller_with(&self, more: &[&str]) -> Controller {
         let log = self.dir.path().join(format!("{}.log", testbed::unique("log")));
         let mut command = Command::new(env!("CARGO_BIN_EXE_spiderpool-controller"));
         command
@@ -206,6 +211,7 @@ impl Stage {
             .arg(self.config_path())
             // The cluster is shared: each stage's controller leaves the attachments of others alone.
             .args(["--namespace", &self.name, "--attachment-namespaces", &self.name])
+            .args(more)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY)
             .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", self.secret)

@@ -5,25 +5,24 @@
 
 pub(crate) mod book;
 mod certificate;
+mod connections;
 mod judge;
 mod listener;
+pub(crate) mod metrics;
 mod review;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 pub(crate) use book::Book;
 use certificate::Certificate;
 pub use certificate::CertificateError;
 use listener::TlsListener;
-
-/// What questions that are under way get when the webhook stops.
-const DRAIN: Duration = Duration::from_secs(2);
+use metrics::Metrics;
 
 /// Where the webhook is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +46,6 @@ pub struct BindError {
 /// The webhook, bound to its address and with a certificate.
 pub(crate) struct Server {
     listener: TlsListener,
-    address: SocketAddr,
     certificate: Certificate,
 }
 
@@ -63,26 +61,13 @@ impl Server {
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
         info!(%address, "webhook listening");
-        Ok(Self { listener: TlsListener::new(tcp, certificate.server_config()?), address, certificate })
+        Ok(Self { listener: TlsListener::new(tcp, certificate.server_config()?), certificate })
     }
 
     /// Answers until `shutdown`, and then finishes what is under way, for at most two seconds.
-    pub(crate) async fn serve(self, book: Book, shutdown: CancellationToken) {
-        let Self { listener, address, certificate } = self;
-        let (stop, late) = (shutdown.clone(), shutdown.clone());
-        let serve = axum::serve(listener, review::router(book))
-            .with_graceful_shutdown(async move { stop.cancelled().await });
-        let serve = async {
-            tokio::select! {
-                served = serve => {
-                    if let Err(error) = served {
-                        error!(%address, "the webhook is not served any more: {error}");
-                    }
-                }
-                // A client that sent half a question would hold a graceful shutdown for ever.
-                () = async { late.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
-            }
-        };
+    pub(crate) async fn serve(self, book: Book, metrics: Metrics, shutdown: CancellationToken) {
+        let Self { listener, certificate } = self;
+        let serve = connections::serve(listener, review::router(book, metrics), shutdown.clone());
         tokio::join!(serve, certificate.follow(shutdown));
     }
 }

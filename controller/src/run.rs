@@ -69,6 +69,7 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let provider_metrics = ProviderMetrics::register(&mut registry);
+    let admissions = admission::metrics::Metrics::new(&mut registry);
     let reclaim = Reclaim::new(reclaim::Metrics::new(&mut registry));
     let (follower, config) = Follower::open(&config, metrics.clone()).await?;
     // Opened once before anything starts: what cannot be opened is an error of the start, not of the first term.
@@ -101,7 +102,7 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
         }
     });
     if let Some(webhook) = webhook {
-        tasks.spawn(webhook.serve(book.clone(), helpers.clone()));
+        tasks.spawn(webhook.serve(book.clone(), admissions, helpers.clone()));
     }
     let lease = CancellationToken::new();
     let elector = Elector::new(client.clone(), &namespace, identity, timing);

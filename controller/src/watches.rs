@@ -45,7 +45,11 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>, book: Book) -
         pools,
         told.clone(),
         "SpiderIPPool",
-        |pool: &SpiderIPPool| (pool.name_any(), (view::pool(pool), book::entry(pool))),
+        |pool: &SpiderIPPool| {
+            let view = view::pool(pool);
+            let entry = book::entry(pool, &view.pool.owner);
+            (pool.name_any(), (view, entry))
+        },
         move |delta| {
             let (view, entry) = delta.split();
             book.see(entry);

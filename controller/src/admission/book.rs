@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use api::SpiderIPPool;
 use kube::ResourceExt;
-use model::{AddressRange, AddressSet};
+use model::{AddressRange, AddressSet, Owner};
 use tokio::time::Instant;
 
 use super::judge::{self, Claim, Other, Standing};
@@ -83,9 +83,10 @@ struct Admitted {
     until: Instant,
 }
 
-/// Reads a pool for the book: `None` of one that the controller makes.
-pub(crate) fn entry(pool: &SpiderIPPool) -> Option<HandWritten> {
-    if judge::is_generated(pool) {
+/// Reads a pool for the book: `None` of one that the controller makes, and has the whole record of. Whoever only puts the
+/// controller's label on a pool is not asked about it, but what others write is compared with it, and Events name it.
+pub(crate) fn entry(pool: &SpiderIPPool, owner: &Owner) -> Option<HandWritten> {
+    if matches!(owner, Owner::Ours(..)) {
         return None;
     }
     // What cannot be read is given to nobody.

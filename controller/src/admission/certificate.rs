@@ -88,6 +88,14 @@ impl Files {
     }
 }
 
+/// What one reading found.
+#[derive(Clone, PartialEq, Eq)]
+enum Found {
+    Files(Files),
+    /// They could not be read.
+    Nothing,
+}
+
 /// The certificate of now, which handshakes ask for.
 #[derive(Debug)]
 struct Current(RwLock<Arc<CertifiedKey>>);
@@ -102,10 +110,10 @@ impl ResolvesServerCert for Current {
 pub(super) struct Certificate {
     dir: PathBuf,
     current: Arc<Current>,
-    /// What was last judged, good or not; `None` when it could not be read.
-    judged: Option<Files>,
+    /// What was last judged, good or not.
+    judged: Found,
     /// What the last reading found, if it was something else.
-    pending: Option<Option<Files>>,
+    pending: Option<Found>,
 }
 
 impl Certificate {
@@ -113,7 +121,7 @@ impl Certificate {
     pub(super) async fn open(dir: &Path) -> Result<Self, CertificateError> {
         let files = Files::read(dir).await?;
         let current = Arc::new(Current(RwLock::new(Arc::new(files.parse(dir)?))));
-        Ok(Self { dir: dir.to_owned(), current, judged: Some(files), pending: None })
+        Ok(Self { dir: dir.to_owned(), current, judged: Found::Files(files), pending: None })
     }
 
     /// Returns how to speak TLS with the certificate that is in force when a client comes.
@@ -140,18 +148,18 @@ impl Certificate {
 
     async fn look(&mut self) {
         let read = Files::read(&self.dir).await;
-        let files = read.as_ref().ok().cloned();
-        if files == self.judged {
+        let found = read.as_ref().map_or(Found::Nothing, |files| Found::Files(files.clone()));
+        if found == self.judged {
             self.pending = None;
             return;
         }
         // Twice the same: two files that are renewed one after the other do not belong together in between.
-        if self.pending.as_ref() != Some(&files) {
-            self.pending = Some(files);
+        if self.pending.as_ref() != Some(&found) {
+            self.pending = Some(found);
             return;
         }
         self.pending = None;
-        self.judged = files;
+        self.judged = found;
         let dir = self.dir.display().to_string();
         match read.and_then(|files| files.parse(&self.dir)) {
             Ok(certified) => {

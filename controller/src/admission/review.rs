@@ -1,4 +1,4 @@
-//! The webhook's paths: an AdmissionReview in, an AdmissionReview out.
+//! The webhook's paths: an `AdmissionReview` in, an `AdmissionReview` out.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::book::{Book, Refusal, Run};
+use super::metrics::{Metrics, Outcome};
 
 /// Upstream's paths.
 const VALIDATE: &str = "/validate-spiderpool-spidernet-io-v2beta1-spiderippool";
@@ -28,14 +29,18 @@ const LONGEST: usize = 8 * 1024 * 1024;
 /// How long a client may take to say it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) fn router(book: Book) -> Router {
-    Router::new().route(VALIDATE, post(validate)).route(HEALTH, get(async || "ok\n")).with_state(book)
+pub(super) fn router(book: Book, metrics: Metrics) -> Router {
+    Router::new()
+        .route(VALIDATE, post(validate))
+        .route(HEALTH, get(async || "ok\n"))
+        .with_state((book, metrics))
 }
 
-async fn validate(State(book): State<Book>, body: Body) -> Response {
+async fn validate(State((book, metrics)): State<(Book, Metrics)>, body: Body) -> Response {
     match read(body).await {
-        Ok(request) => Json(answer(&request, &book).into_review()).into_response(),
+        Ok(request) => Json(answer(&request, &book, &metrics).into_review()).into_response(),
         Err((status, why)) => {
+            metrics.count(Outcome::Bad);
             warn!("a client of the webhook asked what cannot be answered: {why}");
             (status, format!("{why}\n")).into_response()
         }
@@ -59,11 +64,12 @@ async fn read(body: Body) -> Result<AdmissionRequest<DynamicObject>, (StatusCode
 }
 
 /// Answers one question, and says in the log what was refused.
-fn answer(request: &AdmissionRequest<DynamicObject>, book: &Book) -> AdmissionResponse {
+fn answer(request: &AdmissionRequest<DynamicObject>, book: &Book, metrics: &Metrics) -> AdmissionResponse {
     let response = AdmissionResponse::from(request);
     let (pool, operation) = (name(request), &request.operation);
     match decide(request, book) {
         Ok(()) => {
+            metrics.count(Outcome::Admitted);
             debug!(pool, ?operation, "admitted");
             response
         }
@@ -71,10 +77,11 @@ fn answer(request: &AdmissionRequest<DynamicObject>, book: &Book) -> AdmissionRe
             info!(pool, ?operation, dry_run = request.dry_run, "not admitted: {refusal}");
             let mut response = response.deny(&refusal);
             // As the API server itself answers an object that its schema refuses, and one that it cannot judge now.
-            let (code, reason) = match refusal {
-                Refusal::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
-                Refusal::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            let (outcome, code, reason) = match refusal {
+                Refusal::Wrong(_) => (Outcome::Refused, StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+                Refusal::Unknown => (Outcome::Unknown, StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             };
+            metrics.count(outcome);
             response.result.code = code.as_u16();
             reason.clone_into(&mut response.result.reason);
             response

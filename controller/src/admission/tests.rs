@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::aws_lc_rs;
@@ -11,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::connections::DRAIN;
 use super::*;
 
 fn certify(dir: &Path) -> CertificateDer<'static> {
@@ -40,6 +42,10 @@ async fn health(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::
     Ok(answer)
 }
 
+fn at(server: &Server) -> SocketAddr {
+    axum::serve::Listener::local_addr(&server.listener).unwrap()
+}
+
 async fn open(dir: &Path) -> Server {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     Server::open(&Webhook { listen, certs: dir.to_owned() }).await.unwrap()
@@ -50,9 +56,9 @@ async fn clients_that_say_nothing_stop_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let trusted = certify(dir.path());
     let server = open(dir.path()).await;
-    let address = server.address;
+    let address = at(&server);
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(server.serve(Book::default(), shutdown.clone()));
+    let task = tokio::spawn(server.serve(Book::default(), Metrics::default(), shutdown.clone()));
     let mut silent = Vec::new();
     for _ in 0..50 {
         silent.push(TcpStream::connect(address).await.unwrap());
@@ -68,8 +74,8 @@ async fn a_client_that_says_nothing_is_closed_after_a_while() {
     let dir = tempfile::tempdir().unwrap();
     certify(dir.path());
     let server = open(dir.path()).await;
-    let address = server.address;
-    tokio::spawn(server.serve(Book::default(), CancellationToken::new()));
+    let address = at(&server);
+    tokio::spawn(server.serve(Book::default(), Metrics::default(), CancellationToken::new()));
     let mut silent = TcpStream::connect(address).await.unwrap();
     let closed =
         tokio::time::timeout(Duration::from_secs(20), silent.read_u8()).await.expect("an end in time");
@@ -81,8 +87,8 @@ async fn a_client_that_speaks_no_tls_gets_no_answer_and_stops_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let trusted = certify(dir.path());
     let server = open(dir.path()).await;
-    let address = server.address;
-    tokio::spawn(server.serve(Book::default(), CancellationToken::new()));
+    let address = at(&server);
+    tokio::spawn(server.serve(Book::default(), Metrics::default(), CancellationToken::new()));
     let mut plain = TcpStream::connect(address).await.unwrap();
     plain.write_all(b"GET /webhook-health-check HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -96,7 +102,7 @@ async fn an_address_that_is_taken_is_named_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     certify(dir.path());
     let first = open(dir.path()).await;
-    let webhook = Webhook { listen: first.address, certs: dir.path().to_owned() };
+    let webhook = Webhook { listen: at(&first), certs: dir.path().to_owned() };
     let error = Server::open(&webhook).await.err().expect("a taken port").to_string();
-    assert!(error.contains(&first.address.to_string()) && error.contains("--webhook-listen"), "{error}");
+    assert!(error.contains(&at(&first).to_string()) && error.contains("--webhook-listen"), "{error}");
 }

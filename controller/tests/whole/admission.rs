@@ -47,23 +47,36 @@ async fn register(client: &Client, address: SocketAddr, authority: &str) {
     api.patch(&hook.name_any(), &force, &Patch::Apply(&hook)).await.unwrap();
 }
 
+/// Which of the controllers the API server asks.
+#[derive(PartialEq)]
+enum Asked {
+    Leader,
+    Standby,
+}
+
 /// A stage whose API server asks its controller.
 struct Play {
     stage: Stage,
     _plane: ControlPlane,
+    _leader: Option<Controller>,
     controller: Controller,
     address: SocketAddr,
     pools: Api<SpiderIPPool>,
 }
 
 impl Play {
-    async fn begin() -> Self {
+    async fn begin(asked: Asked) -> Self {
         let (stage, plane) = Stage::on_a_plane_of_its_own().await;
         for (at, letter) in ["a", "b"].into_iter().enumerate() {
             stage.instance(letter, u8::try_from(at).unwrap());
             stage.node(letter, Some(letter)).await;
         }
         stage.namespace().await;
+        let mut leader = None;
+        if asked == Asked::Standby {
+            leader = Some(stage.controller());
+            stage.synced(&["a", "b"]).await;
+        }
         let authority = certify(stage.dir.path());
         let controller = stage.controller_with(&[
             "--webhook-listen",
@@ -77,7 +90,7 @@ impl Play {
         eventually("it is ready", ready).await;
         let pools: Api<SpiderIPPool> = Api::all(stage.client.clone());
         register(&stage.client, address, &authority).await;
-        let play = Self { stage, _plane: plane, controller, address, pools };
+        let play = Self { stage, _plane: plane, _leader: leader, controller, address, pools };
         play.asked().await;
         play
     }
@@ -111,7 +124,7 @@ fn pool(name: &str, ips: &[&str]) -> SpiderIPPool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_refuses_what_two_pools_of_people_would_share() {
-    let play = Play::begin().await;
+    let play = Play::begin(Asked::Leader).await;
     // Pools that the controller makes are written as ever.
     play.stage.synced(&["a", "b"]).await;
     assert_eq!(play.stage.pools().await.len(), 8);
@@ -121,6 +134,8 @@ async fn the_api_server_refuses_what_two_pools_of_people_would_share() {
     let said = play.create("second", &["10.9.0.5-10.9.0.12"]).await.unwrap_err();
     assert!(said.contains("10.9.0.10-10.9.0.12 (3 addresses)") && said.contains("first"), "{said}");
     play.create("second", &["10.9.0.5-10.9.0.9"]).await.unwrap();
+    let refused = play.controller.counter("spiderpool_cloud_admissions_total{outcome=\"refused\"}").await;
+    assert!(refused > 0.5, "{refused}");
 
     let said = play.change("second", json!({"spec": {"ips": ["10.9.0.5-10.9.0.10"]}})).await.unwrap_err();
     assert!(said.contains("10.9.0.10") && said.contains("spec.excludeIPs"), "{said}");
@@ -141,7 +156,7 @@ async fn the_api_server_refuses_what_two_pools_of_people_would_share() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_certificate_and_silent_clients_stop_no_question() {
-    let play = Play::begin().await;
+    let play = Play::begin(Asked::Leader).await;
     let silent: Vec<_> = (0..50).map(|_| TcpStream::connect(play.address).unwrap()).collect();
     let began = Instant::now();
     play.create("first", &["10.9.0.1"]).await.unwrap();
@@ -164,7 +179,11 @@ async fn a_renewed_certificate_and_silent_clients_stop_no_question() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_pools_that_are_made_at_once_one_is_stored() {
-    let play = Play::begin().await;
+    let play = Play::begin(Asked::Standby).await;
+    assert!(
+        play.controller.counter("spiderpool_cloud_leader").await < 0.5,
+        "whoever leads, every replica answers"
+    );
     for round in 0..20 {
         let address = format!("10.9.1.{round}");
         let (one, other) = (format!("one-{round}"), format!("other-{round}"));

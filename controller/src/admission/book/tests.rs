@@ -1,3 +1,5 @@
+use api::labels;
+
 use super::*;
 
 fn pool(name: &str, ips: &[&str]) -> SpiderIPPool {
@@ -9,14 +11,16 @@ fn pool(name: &str, ips: &[&str]) -> SpiderIPPool {
 }
 
 fn here(pool: &SpiderIPPool) -> Delta<Option<HandWritten>> {
-    Delta::Here(pool.name_any(), entry(pool))
+    Delta::Here(pool.name_any(), entry(pool, &api::view::pool(pool).pool.owner))
 }
 
 /// A book that has seen everything there is: `pools`.
 fn book(pools: &[SpiderIPPool]) -> Book {
     let book = Book::default();
     book.see(Delta::Begin);
-    pools.iter().for_each(|pool| book.see(here(pool)));
+    for pool in pools {
+        book.see(here(pool));
+    }
     book.see(Delta::End);
     book
 }
@@ -98,14 +102,36 @@ fn what_was_shared_before_stays_editable() {
     assert!(book.admit(Some(&a), &pool("a", &["10.0.0.1-10.0.0.6"]), Run::Real, now).is_err());
 }
 
+/// A pool as the controller makes it, with its record.
+fn generated(name: &str, ip: &str) -> SpiderIPPool {
+    let mut pool = pool(name, &[ip]);
+    pool.labels_mut().insert(labels::MANAGED_BY.into(), labels::MANAGER.into());
+    for key in [
+        labels::PROVIDER_NAME,
+        labels::NODE_NAME,
+        labels::INSTANCE,
+        labels::NIC_ID,
+        labels::INTERFACE,
+        labels::SUBNET,
+    ] {
+        pool.annotations_mut().insert(key.into(), "x".into());
+    }
+    pool
+}
+
 #[test]
 fn pools_of_the_controller_are_not_in_the_book() {
-    let mut ours = pool("a", &["10.0.0.1"]);
-    let (book, now) = (book(std::slice::from_ref(&ours)), Instant::now());
+    let (book, now) = (book(&[pool("a", &["10.0.0.1"])]), Instant::now());
     assert!(create(&book, &pool("b", &["10.0.0.1"]), now).is_err());
-    ours.labels_mut().insert(api::labels::MANAGED_BY.into(), api::labels::MANAGER.into());
-    book.see(here(&ours));
+    book.see(here(&generated("a", "10.0.0.1")));
     assert_eq!(create(&book, &pool("b", &["10.0.0.1"]), now), Ok(()));
+}
+
+#[test]
+fn a_pool_that_only_bears_the_controllers_label_is_in_the_book() {
+    let mut odd = generated("a", "10.0.0.1");
+    odd.annotations_mut().clear();
+    assert!(create(&book(&[odd]), &pool("b", &["10.0.0.1"]), Instant::now()).is_err());
 }
 
 #[test]

@@ -33,9 +33,9 @@ fn review(operation: &str, object: &Value, old: &Value) -> Value {
 /// A server that knows one pool, `a`, of 10.0.0.1.
 async fn serve() -> SocketAddr {
     let book = Book::default();
-    let a = serde_json::from_value(object("a", &json!(["10.0.0.1"]))).unwrap();
+    let a: SpiderIPPool = serde_json::from_value(object("a", &json!(["10.0.0.1"]))).unwrap();
     book.see(Delta::Begin);
-    book.see(Delta::Here("a".into(), entry(&a)));
+    book.see(Delta::Here("a".into(), entry(&a, &model::Owner::Foreign)));
     book.see(Delta::End);
     serve_book(book).await
 }
@@ -43,7 +43,7 @@ async fn serve() -> SocketAddr {
 async fn serve_book(book: Book) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router(book)).await });
+    tokio::spawn(async move { axum::serve(listener, router(book, Metrics::default())).await });
     address
 }
 

@@ -1,17 +1,27 @@
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::rtnetlink::{
-    GET_ADDRESS, GET_LINK, NEW_ADDRESS, NEW_LINK, Want, ask, attribute, attributes, number,
-};
-use crate::{Error, Mac};
+use crate::message::{Message, attribute, attributes, nested, number, string, text};
+use crate::socket::{CREATE, EXCLUSIVE, Request, Want, ask};
+use crate::{Address, Error, Mac};
+
+pub(crate) const NEW_LINK: u16 = 16;
+pub(crate) const DELETE_LINK: u16 = 17;
+pub(crate) const GET_LINK: u16 = 18;
 
 const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
+pub(crate) const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_TXQLEN: u16 = 13;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFLA_NET_NS_FD: u16 = 28;
 
 const IFF_UP: u32 = 1;
 const IFF_NOARP: u32 = 0x80;
@@ -26,6 +36,14 @@ pub struct Link {
     pub name: String,
     /// Its address, if it is an Ethernet.
     pub mac: Option<Mac>,
+    /// The longest packet that it takes, in bytes.
+    pub mtu: u32,
+    /// What it is, such as `veth` or `ipvlan`; empty for hardware.
+    pub kind: String,
+    /// The number of its parent or its other end, which may be in another namespace.
+    pub peer: Option<u32>,
+    /// How many packets wait in it at most.
+    pub tx_queue_len: u32,
     flags: u32,
 }
 
@@ -33,24 +51,48 @@ impl Link {
     /// Finds one by its name; nothing when there is none.
     pub fn find(name: &str) -> Result<Option<Self>, Error> {
         let mut payload = vec![0; 16];
-        let mut text = name.as_bytes().to_vec();
-        text.push(0);
-        attribute(&mut payload, IFLA_IFNAME, &text);
+        text(&mut payload, IFLA_IFNAME, name);
         let doing = format!("look up the interface {name}");
         let message = match ask(&doing, GET_LINK, Want::One, &payload) {
             Ok(messages) => messages.into_iter().find(|message| message.kind == NEW_LINK),
-            Err(Error::Kernel { source, .. }) if is_missing(&source) => return Ok(None),
+            Err(Error::Kernel { source, .. } | Error::Refused { source, .. }) if is_missing(&source) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
-        let malformed = || Error::Malformed { doing: doing.clone() };
-        let payload = message.ok_or_else(malformed)?.payload;
-        let index = number(&payload, 4).ok_or_else(malformed)?;
-        let flags = number(&payload, 8).ok_or_else(malformed)?;
-        let mac = attributes(payload.get(16..).unwrap_or_default())
-            .find(|(kind, _)| *kind == IFLA_ADDRESS)
-            .and_then(|(_, value)| value.try_into().ok())
-            .map(Mac);
-        Ok(Some(Self { index, name: name.to_owned(), mac, flags }))
+        let link = message.as_ref().and_then(Self::parse);
+        link.map(Some).ok_or(Error::Malformed { doing })
+    }
+
+    pub(crate) fn parse(message: &Message) -> Option<Self> {
+        let payload = &message.payload;
+        let mut link = Self {
+            index: number(payload, 4)?,
+            name: String::new(),
+            mac: None,
+            mtu: 0,
+            kind: String::new(),
+            peer: None,
+            tx_queue_len: 0,
+            flags: number(payload, 8)?,
+        };
+        for (kind, value) in attributes(payload.get(16..)?) {
+            match kind {
+                IFLA_ADDRESS => link.mac = value.try_into().ok().map(Mac),
+                IFLA_IFNAME => link.name = string(value),
+                IFLA_MTU => link.mtu = number(value, 0)?,
+                IFLA_LINK => link.peer = number(value, 0),
+                IFLA_TXQLEN => link.tx_queue_len = number(value, 0)?,
+                IFLA_LINKINFO => {
+                    let mut info = attributes(value);
+                    if let Some((_, name)) = info.find(|(kind, _)| *kind == IFLA_INFO_KIND) {
+                        link.kind = string(name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(link)
     }
 
     /// Whether somebody set it up.
@@ -71,11 +113,8 @@ impl Link {
     pub fn bring_up(&self, patience: Duration) -> Result<bool, Error> {
         let deadline = Instant::now() + patience;
         if !self.is_up() {
-            let mut payload = vec![0; 4];
-            payload.extend(self.index.to_ne_bytes());
-            payload.extend(IFF_UP.to_ne_bytes());
-            payload.extend(IFF_UP.to_ne_bytes());
-            ask(&format!("set the interface {} up", self.name), NEW_LINK, Want::Done, &payload)?;
+            let request = set_up(self.index);
+            ask(&format!("set the interface {} up", self.name), NEW_LINK, Want::Done, &request.payload)?;
         }
         loop {
             if Self::find(&self.name)?.is_some_and(|link| link.flags & IFF_LOWER_UP != 0) {
@@ -91,23 +130,79 @@ impl Link {
     /// The addresses that it has, with their prefix lengths.
     pub fn addresses(&self) -> Result<Vec<(IpAddr, u8)>, Error> {
         let doing = format!("list the addresses of the interface {}", self.name);
-        let messages = ask(&doing, GET_ADDRESS, Want::All, &[0; 8])?;
-        let ours = messages
-            .iter()
-            .filter(|message| message.kind == NEW_ADDRESS && number(&message.payload, 4) == Some(self.index));
-        Ok(ours.filter_map(|message| address(&message.payload)).collect())
+        let all = Address::parse_all(&ask(&doing, crate::address::GET_ADDRESS, Want::All, &[0; 8])?);
+        let ours = all.into_iter().filter(|address| address.device == self.index);
+        Ok(ours.map(|address| (address.address, address.prefix)).collect())
     }
 }
 
-fn address(payload: &[u8]) -> Option<(IpAddr, u8)> {
-    let find = |wanted| attributes(payload.get(8..).unwrap_or_default()).find(|(kind, _)| *kind == wanted);
-    // On a point-to-point interface the other attribute is the peer's.
-    let (_, value) = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS))?;
-    let address = match value.len() {
-        4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?)),
-        _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?)),
-    };
-    Some((address, *payload.get(1)?))
+/// A cable of two ends, of which the other is in another namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Veth {
+    /// The name of the end here.
+    pub name: String,
+    /// Its MAC address. One is set for both ends, as the node's systemd-udevd would change it otherwise, after it was read.
+    pub mac: Mac,
+    /// The name of the end there.
+    pub peer_name: String,
+    /// Its MAC address.
+    pub peer_mac: Mac,
+    /// Of both ends, in bytes.
+    pub mtu: u32,
+}
+
+impl Veth {
+    /// The end here is up as soon as it is there; the other cannot be, since it gets its peer last.
+    pub(crate) fn request(&self, peer_namespace: BorrowedFd<'_>) -> Request {
+        let end = |payload: &mut Vec<u8>, flags: u32, name: &str, mac: Mac| {
+            payload.extend([0; 8]);
+            payload.extend(flags.to_ne_bytes());
+            payload.extend(flags.to_ne_bytes());
+            text(payload, IFLA_IFNAME, name);
+            attribute(payload, IFLA_ADDRESS, &mac.0);
+            attribute(payload, IFLA_MTU, &self.mtu.to_ne_bytes());
+        };
+        let mut payload = Vec::new();
+        end(&mut payload, IFF_UP, &self.name, self.mac);
+        nested(&mut payload, IFLA_LINKINFO, |info| {
+            attribute(info, IFLA_INFO_KIND, b"veth");
+            nested(info, IFLA_INFO_DATA, |data| {
+                nested(data, VETH_INFO_PEER, |peer| {
+                    end(peer, 0, &self.peer_name, self.peer_mac);
+                    attribute(peer, IFLA_NET_NS_FD, &peer_namespace.as_raw_fd().to_ne_bytes());
+                });
+            });
+        });
+        Request { kind: NEW_LINK, flags: CREATE | EXCLUSIVE, payload }
+    }
+}
+
+/// The head of a question or change of one interface.
+pub(crate) fn head(index: u32) -> Vec<u8> {
+    let mut payload = vec![0; 4];
+    payload.extend(index.to_ne_bytes());
+    payload.extend([0; 8]);
+    payload
+}
+
+pub(crate) fn set_up(index: u32) -> Request {
+    let mut payload = vec![0; 4];
+    payload.extend(index.to_ne_bytes());
+    payload.extend(IFF_UP.to_ne_bytes());
+    payload.extend(IFF_UP.to_ne_bytes());
+    Request { kind: NEW_LINK, flags: 0, payload }
+}
+
+pub(crate) fn set_mac(index: u32, mac: Mac) -> Request {
+    let mut payload = head(index);
+    attribute(&mut payload, IFLA_ADDRESS, &mac.0);
+    Request { kind: NEW_LINK, flags: 0, payload }
+}
+
+pub(crate) fn set_tx_queue_len(index: u32, length: u32) -> Request {
+    let mut payload = head(index);
+    attribute(&mut payload, IFLA_TXQLEN, &length.to_ne_bytes());
+    Request { kind: NEW_LINK, flags: 0, payload }
 }
 
 /// The kernel says "no such device", and for names that cannot exist "out of range" or "invalid".

@@ -1,180 +1,195 @@
-//! As much of rtnetlink as three questions need. By hand, as the plugin's size has no room for more.
-
 use std::io;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 
-use crate::Error;
+use crate::link::{GET_LINK, IFLA_IFNAME, NEW_LINK, head};
+use crate::message::text;
+use crate::socket::{Socket, Want};
+use crate::{Address, Change, Error, Family, Link, Neighbour, Netns, Route, Rule, Veth};
+use crate::{address, neighbour, route, rule};
 
-pub(crate) const NEW_LINK: u16 = 16;
-pub(crate) const GET_LINK: u16 = 18;
-pub(crate) const NEW_ADDRESS: u16 = 20;
-pub(crate) const GET_ADDRESS: u16 = 22;
-
-const REQUEST: u16 = 1;
-const ACK: u16 = 4;
-const DUMP: u16 = 0x300;
-const DUMP_INTERRUPTED: u16 = 0x10;
-
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-
-const HEADER: usize = 16;
-/// The kernel answers at once; it must never hold up a pod for longer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// A dump that changes under our hands this often is on a host that is being torn down.
-const DUMP_TRIES: u32 = 10;
-
-/// What kind of answer a question has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Want {
-    /// One message.
-    One,
-    /// That it was done.
+/// What came of one change.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was made.
     Done,
-    /// Any number of messages.
-    All,
+    /// It was so before.
+    Already,
+    /// The kernel refused.
+    Refused(Error),
 }
 
-/// A message of the kernel.
-pub(crate) struct Message {
-    pub(crate) kind: u16,
-    pub(crate) payload: Vec<u8>,
+/// The links, addresses, routes, rules and neighbours of one network namespace: that in which it was opened.
+#[derive(Debug)]
+pub struct Rtnetlink {
+    socket: Socket,
+    /// Of the interfaces as they were last listed, for messages.
+    names: Vec<(u32, String)>,
+    /// How many messages were sent, for those who count.
+    sent: u32,
 }
 
-/// Asks the kernel one thing; `doing` is for the error.
-pub(crate) fn ask(doing: &str, kind: u16, want: Want, payload: &[u8]) -> Result<Vec<Message>, Error> {
-    let kernel = |errno: Errno| Error::kernel(doing, errno);
-    let socket =
-        socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None).map_err(kernel)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(kernel)?;
-    for _ in 0..DUMP_TRIES {
-        send(&socket, &request(kind, want, payload), SendFlags::empty()).map_err(kernel)?;
-        if let Some(messages) = answer(doing, &socket, want)? {
-            return Ok(messages);
+impl Rtnetlink {
+    /// Opens the calling thread's namespace.
+    pub fn open() -> Result<Self, Error> {
+        let socket = Socket::route()?;
+        socket.filter_dumps();
+        Ok(Self { socket, names: Vec::new(), sent: 0 })
+    }
+
+    /// How many messages it sent: questions and changes.
+    #[must_use]
+    pub const fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// All interfaces.
+    pub fn links(&mut self) -> Result<Vec<Link>, Error> {
+        self.sent += 1;
+        let messages = self.socket.ask("list the interfaces", GET_LINK, Want::All, &head(0))?;
+        let links: Vec<Link> =
+            messages.iter().filter(|it| it.kind == NEW_LINK).filter_map(Link::parse).collect();
+        self.names = links.iter().map(|link| (link.index, link.name.clone())).collect();
+        Ok(links)
+    }
+
+    /// The interface of that name, if there is one.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        let mut payload = head(0);
+        text(&mut payload, IFLA_IFNAME, name);
+        self.sent += 1;
+        let doing = format!("look up the interface {name}");
+        match self.socket.ask(&doing, GET_LINK, Want::One, &payload) {
+            Ok(messages) => Ok(messages.first().and_then(Link::parse).inspect(|link| {
+                self.names.retain(|(index, _)| *index != link.index);
+                self.names.push((link.index, link.name.clone()));
+            })),
+            Err(error) if error.code() == Some(Errno::NODEV.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
         }
     }
-    Err(kernel(Errno::INTR))
-}
 
-fn request(kind: u16, want: Want, payload: &[u8]) -> Vec<u8> {
-    let flags = REQUEST
-        | match want {
-            Want::One => 0,
-            Want::Done => ACK,
-            Want::All => DUMP,
-        };
-    // Our payloads are a few dozen bytes.
-    let length = u32::try_from(HEADER + payload.len()).unwrap_or(u32::MAX);
-    let mut message = Vec::with_capacity(HEADER + payload.len());
-    message.extend(length.to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    // Sequence and port: this socket has one question, and the kernel fills in the port.
-    message.extend([0; 8]);
-    message.extend(payload);
-    message
-}
+    /// All addresses.
+    pub fn addresses(&mut self) -> Result<Vec<Address>, Error> {
+        self.sent += 1;
+        let messages = self.socket.ask("list the addresses", address::GET_ADDRESS, Want::All, &[0; 8])?;
+        Ok(Address::parse_all(&messages))
+    }
 
-/// Reads up to the end of the answer; nothing when a dump was interrupted by a change, and must be asked for again.
-fn answer(doing: &str, socket: &OwnedFd, want: Want) -> Result<Option<Vec<Message>>, Error> {
-    let malformed = || Error::Malformed { doing: doing.to_owned() };
-    // The kernel's own size for one piece of a dump.
-    let mut buffer = vec![0; 32 << 10];
-    let (mut messages, mut whole) = (Vec::new(), true);
-    loop {
-        let length = loop {
-            match recv(socket, buffer.as_mut_slice(), RecvFlags::empty()) {
-                Ok((_, length)) => break length,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::kernel(doing, errno)),
+    /// All unicast routes of all tables through one interface each.
+    pub fn routes(&mut self) -> Result<Vec<Route>, Error> {
+        self.sent += 1;
+        let messages = self.socket.ask("list the routes", route::GET_ROUTE, Want::All, &[0; 12])?;
+        Ok(Route::parse_all(&messages))
+    }
+
+    /// Those of one table: a node may have a hundred thousand in another.
+    pub fn routes_of_table(&mut self, table: u32) -> Result<Vec<Route>, Error> {
+        let mut routes = Vec::new();
+        for family in Family::BOTH {
+            self.sent += 1;
+            let doing = format!("list the {family} routes of table {table}");
+            match self.socket.ask(&doing, route::GET_ROUTE, Want::All, &route::table_question(family, table))
+            {
+                Ok(messages) => routes.extend(Route::parse_all(&messages)),
+                // There is no such table yet, or no such family.
+                Err(error) if error.code().is_some_and(is_nothing) => {}
+                Err(error) => return Err(error),
             }
-        };
-        let mut rest = buffer.get(..length).ok_or_else(malformed)?;
-        while !rest.is_empty() {
-            let size = number(rest, 0).ok_or_else(malformed)? as usize;
-            let message = rest.get(..size).filter(|_| size >= HEADER).ok_or_else(malformed)?;
-            let kind = short(message, 4).ok_or_else(malformed)?;
-            let flags = short(message, 6).ok_or_else(malformed)?;
-            whole &= flags & DUMP_INTERRUPTED == 0;
-            match kind {
-                DONE => return Ok(whole.then_some(messages)),
-                ERROR => {
-                    let code = number(message, HEADER).ok_or_else(malformed)?.cast_signed();
-                    return if code == 0 {
-                        Ok(Some(messages))
-                    } else {
-                        Err(Error::kernel(doing, io::Error::from_raw_os_error(-code)))
-                    };
-                }
-                _ => messages
-                    .push(Message { kind, payload: message.get(HEADER..).unwrap_or_default().to_vec() }),
-            }
-            if want == Want::One {
-                return Ok(Some(messages));
-            }
-            rest = rest.get(aligned(size)..).unwrap_or_default();
         }
+        routes.retain(|route| route.table == table);
+        Ok(routes)
+    }
+
+    /// All rules.
+    pub fn rules(&mut self) -> Result<Vec<Rule>, Error> {
+        self.sent += 1;
+        let messages = self.socket.ask("list the rules", rule::GET_RULE, Want::All, &[0; 12])?;
+        Ok(Rule::parse_all(&messages))
+    }
+
+    /// The permanent neighbours of one interface, or of all.
+    pub fn neighbours(&mut self, device: Option<u32>) -> Result<Vec<Neighbour>, Error> {
+        self.sent += 1;
+        let question = neighbour::question(device);
+        let messages =
+            self.socket.ask("list the neighbours", neighbour::GET_NEIGHBOUR, Want::All, &question)?;
+        let mut neighbours = Neighbour::parse_all(&messages);
+        neighbours.retain(|neighbour| device.is_none_or(|device| neighbour.device == device));
+        Ok(neighbours)
+    }
+
+    /// From which address this namespace sends to another; nothing when it knows no way.
+    pub fn source_toward(&mut self, to: IpAddr) -> Result<Option<IpAddr>, Error> {
+        self.sent += 1;
+        let doing = format!("find the way to {to}");
+        match self.socket.ask(&doing, route::GET_ROUTE, Want::One, &route::way_question(to)) {
+            Ok(messages) => Ok(route::source_of(&messages)),
+            Err(error) if error.code().is_some_and(is_no_way) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lays a cable from here into another namespace. The end here is up; the other is set up from its side.
+    pub fn create_veth(&mut self, veth: &Veth, peer: &Netns) -> Result<(), Error> {
+        self.sent += 1;
+        let doing = format!(
+            "create the veth pair {} here and {} in {}",
+            veth.name,
+            veth.peer_name,
+            peer.path().display()
+        );
+        let outcomes = self.socket.batch(&doing, &[veth.request(peer.as_fd())])?;
+        match outcomes.into_iter().next() {
+            Some(Err(refusal)) => Err(Error::refused(doing, refusal.errno, refusal.reason)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes an interface by its name; whether there was one.
+    pub fn remove_link(&mut self, name: &str) -> Result<bool, Error> {
+        match self.apply(&[Change::RemoveLink(name.to_owned())])?.pop() {
+            Some(Outcome::Refused(error)) => Err(error),
+            Some(Outcome::Already) => Ok(false),
+            Some(Outcome::Done) | None => Ok(true),
+        }
+    }
+
+    /// Makes all changes in order, in one call, and tells what came of each. The kernel goes on after a refusal.
+    pub fn apply(&mut self, changes: &[Change]) -> Result<Vec<Outcome>, Error> {
+        let requests: Vec<_> = changes.iter().map(Change::request).collect();
+        self.sent += u32::try_from(requests.len()).unwrap_or(u32::MAX);
+        let outcomes = self.socket.batch("change the network", &requests)?;
+        let outcomes = changes.iter().zip(outcomes).map(|(change, outcome)| match outcome {
+            Ok(()) => Outcome::Done,
+            Err(refusal) if change.is_so_already(refusal.errno) => Outcome::Already,
+            Err(refusal) => {
+                Outcome::Refused(Error::refused(self.describe(change), refusal.errno, refusal.reason))
+            }
+        });
+        Ok(outcomes.collect())
+    }
+
+    /// A change in words, with the names of the interfaces as they were last listed.
+    #[must_use]
+    pub fn describe(&self, change: &Change) -> String {
+        change.describe(&|device| {
+            let found = self.names.iter().find(|(index, _)| *index == device);
+            found.map_or_else(|| format!("number {device}"), |(_, name)| name.clone())
+        })
     }
 }
 
-/// Appends an attribute.
-pub(crate) fn attribute(payload: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    // Our values are a few bytes.
-    payload.extend(u16::try_from(4 + value.len()).unwrap_or(u16::MAX).to_ne_bytes());
-    payload.extend(kind.to_ne_bytes());
-    payload.extend(value);
-    payload.resize(aligned(payload.len()), 0);
+fn is_nothing(code: i32) -> bool {
+    let code = Errno::from_raw_os_error(code);
+    matches!(code, Errno::NOENT | Errno::SRCH | Errno::OPNOTSUPP | Errno::AFNOSUPPORT)
 }
 
-/// The attributes behind a message's fixed part, up to the first that is malformed.
-pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let size = usize::from(short(rest, 0)?);
-        // The two upper bits are flags.
-        let kind = short(rest, 2)? & 0x3fff;
-        let value = rest.get(4..size)?;
-        rest = rest.get(aligned(size)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
-pub(crate) fn short(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
-}
-
-pub(crate) fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
-}
-
-const fn aligned(size: usize) -> usize {
-    size.next_multiple_of(4)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn attributes_of_any_bytes_come_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            prop_assert!(attributes(&bytes).count() <= bytes.len() / 4 + 1);
-        }
-
-        #[test]
-        fn what_is_appended_is_read(values in prop::collection::vec((0u16..0x4000, prop::collection::vec(any::<u8>(), 0..9)), 0..5)) {
-            let mut payload = Vec::new();
-            for (kind, value) in &values {
-                attribute(&mut payload, *kind, value);
-            }
-            let read: Vec<_> = attributes(&payload).map(|(kind, value)| (kind, value.to_vec())).collect();
-            prop_assert_eq!(read, values);
-        }
-    }
+fn is_no_way(code: i32) -> bool {
+    let kind = io::Error::from_raw_os_error(code).kind();
+    matches!(kind, io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable)
+        || is_nothing(code)
+        || matches!(Errno::from_raw_os_error(code), Errno::INVAL | Errno::ACCESS)
 }

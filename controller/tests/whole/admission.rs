@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use api::SpiderIPPool;
+use api::{SpiderIPPool, labels};
 use base64::Engine;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
@@ -47,6 +47,9 @@ async fn register(client: &Client, address: SocketAddr, authority: &str) {
     api.patch(&hook.name_any(), &force, &Patch::Apply(&hook)).await.unwrap();
 }
 
+/// Two pools that shared addresses before there was a webhook.
+const FORMER: [&str; 2] = ["former-a", "former-b"];
+
 /// Which of the controllers the API server asks.
 #[derive(PartialEq)]
 enum Asked {
@@ -56,10 +59,11 @@ enum Asked {
 
 /// A stage whose API server asks its controller.
 struct Play {
-    stage: Stage,
-    _plane: ControlPlane,
-    _leader: Option<Controller>,
+    // Before the stage: they look at its folder when they end.
     controller: Controller,
+    _leader: Option<Controller>,
+    stage: Stage,
+    plane: ControlPlane,
     address: SocketAddr,
     pools: Api<SpiderIPPool>,
 }
@@ -89,8 +93,11 @@ impl Play {
         let ready = async || controller.get("/readyz").await.contains("200 OK").then_some(());
         eventually("it is ready", ready).await;
         let pools: Api<SpiderIPPool> = Api::all(stage.client.clone());
+        for name in FORMER {
+            pools.create(&PostParams::default(), &pool(name, &["10.9.8.1-10.9.8.9"])).await.unwrap();
+        }
         register(&stage.client, address, &authority).await;
-        let play = Self { stage, _plane: plane, _leader: leader, controller, address, pools };
+        let play = Self { stage, plane, _leader: leader, controller, address, pools };
         play.asked().await;
         play
     }
@@ -152,6 +159,34 @@ async fn the_api_server_refuses_what_two_pools_of_people_would_share() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let said = play.create("third", &["10.9.0.7"]).await.unwrap_err();
     assert!(said.contains("second") && !said.contains("a moment ago"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_before_stays_editable_and_without_an_answer_agents_and_controller_write_on() {
+    let play = Play::begin(Asked::Leader).await;
+    let as_it_is =
+        include_str!("../../webhook.yaml").replace("name: spiderpool-cloud-controller", "name: as-it-is");
+    play.plane
+        .kubectl_with(&["create", "--dry-run=server", "--validate=strict", "-f", "-"], &as_it_is)
+        .unwrap();
+
+    let [one, other] = FORMER;
+    play.change(one, json!({"metadata": {"finalizers": ["test.spidernet.io/kept"]}})).await.unwrap();
+    play.change(one, json!({"spec": {"disable": true}})).await.unwrap();
+    play.change(one, json!({"spec": {"ips": ["10.9.8.1-10.9.8.5"]}})).await.unwrap();
+    let said = play.change(one, json!({"spec": {"ips": ["10.9.8.1-10.9.8.6"]}})).await.unwrap_err();
+    assert!(said.contains("10.9.8.6 of spec.ips is in SpiderIPPool former-b"), "{said}");
+    // It goes, and whoever holds it back can let it go.
+    play.pools.delete(one, &DeleteParams::default()).await.unwrap();
+    play.change(one, json!({"metadata": {"finalizers": null}})).await.unwrap();
+
+    drop(play.controller);
+    play.stage.allocate(other, &["10.9.8.7".parse().unwrap()]).await;
+    let mut generated = pool("generated", &["10.9.7.1"]);
+    generated.labels_mut().insert(labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned());
+    play.pools.create(&PostParams::default(), &generated).await.unwrap();
+    let error = play.pools.create(&PostParams::default(), &pool("late", &["10.9.7.2"])).await.unwrap_err();
+    assert!(error.to_string().contains("failed calling webhook"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -380,7 +380,7 @@ impl Desk {
     async fn write(&mut self, outcome: &Outcome) -> bool {
         let Some(page) = &mut self.page else { return false };
         let begun = Instant::now();
-        let failure = match self.store.write(&page.version, self.ledger.records()).await {
+        let failure = match self.store.write(&page.version, &page.beside, self.ledger.records()).await {
             Ok(version) => {
                 let now = Instant::now();
                 self.turn.won(now, now - begun);

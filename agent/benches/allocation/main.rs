@@ -4,7 +4,8 @@
 //! plane, the agents and their clients share its processors, so what is held side by side says more than times. What must
 //! hold on any machine is asserted: every request answered, no address twice, none left, and the number of API requests.
 //!
-//! `SPIDERPOOL_BENCH=brief` makes less of everything, and asserts the same.
+//! `SPIDERPOOL_BENCH=brief` makes less of everything, and asserts the same. Arguments choose parts: latency, rate, price,
+//! kubelet, memory.
 
 #![expect(clippy::unwrap_used, reason = "a bench's own functions may fail it")]
 
@@ -49,11 +50,23 @@ async fn main() {
     let brief = std::env::var("SPIDERPOOL_BENCH").is_ok_and(|size| size == "brief");
     let size = if brief { Size::BRIEF } else { Size::FULL };
     let stage = Stage::new().await;
-    latency::measure(&stage, &size).await;
-    rate::measure(&stage, &size).await;
-    price::measure(&stage, &size).await;
-    kubelet::measure(&stage, &size).await;
-    memory::measure(&stage, &size).await;
+    // Cargo adds options of its own.
+    let chosen: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let parts = ["latency", "rate", "price", "kubelet", "memory"];
+    if let Some(unknown) = chosen.iter().find(|name| !parts.contains(&name.as_str())) {
+        eprintln!("allocation: there is no part {unknown}; there are {}", parts.join(", "));
+        std::process::exit(2);
+    }
+    for part in parts.iter().filter(|part| chosen.is_empty() || chosen.iter().any(|name| name == *part)) {
+        match *part {
+            "latency" => latency::measure(&stage, &size).await,
+            "rate" => rate::measure(&stage, &size).await,
+            "price" => price::measure(&stage, &size).await,
+            "kubelet" => kubelet::measure(&stage, &size).await,
+            _ => memory::measure(&stage, &size).await,
+        }
+    }
 }
 
 /// Prints one line of the table.

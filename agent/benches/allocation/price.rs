@@ -19,10 +19,10 @@ pub(crate) async fn measure(stage: &Stage, size: &Size) {
     let series = clients(stage, &agents, 1, size.series / 2, "single", pool).await;
     let added = price(stage, &meter, &series, Verb::Add, "one at a time").await;
     let count = u64::try_from(size.series / 2).unwrap();
-    exactly(added, &[("PATCH spiderippools 200", count), ("POST spiderendpoints 201", count)]);
+    exactly(added, &[("PUT spiderippools 200", count), ("POST spiderendpoints 201", count)]);
     terminate(stage, &series).await;
     let freed = price(stage, &meter, &series, Verb::Del, "one at a time").await;
-    exactly(freed, &[("PATCH spiderippools 200", count), ("DELETE spiderendpoints 200", count)]);
+    exactly(freed, &[("PUT spiderippools 200", count), ("DELETE spiderendpoints 200", count)]);
     clear(stage, &series, &own).await;
 
     let crowd = clients(stage, &agents, EACH, size.rounds * 2, "several", pool).await;

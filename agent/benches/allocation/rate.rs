@@ -107,7 +107,7 @@ async fn both(
 /// Prints how requests shared writes of pools.
 fn writes(counted: &std::collections::BTreeMap<String, u64>, count: usize, kind: Kind) {
     let of = |name: &str| counted.get(name).copied().unwrap_or(0);
-    let (done, refused) = (of("PATCH spiderippools 200"), of("PATCH spiderippools 409"));
+    let (done, refused) = (of("PUT spiderippools 200"), of("PUT spiderippools 409"));
     let each = number(count) / number(usize::try_from(done).unwrap());
     row(
         "  writes of pools",

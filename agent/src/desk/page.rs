@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use api::{Route, SpiderIPPool, allocations, candidate};
+use api::{Route, allocations, candidate};
 use ipnet::IpNet;
 use kube::ResourceExt;
 use model::select::Candidate;
 use model::{AddressSet, Holder};
 
+use super::store::{Beside, Read};
 use super::{DeskError, TakeError};
 
 /// What the desk knows of its pool at one version.
@@ -22,11 +23,13 @@ pub(super) struct Page {
     pub(super) gateway: Option<IpAddr>,
     pub(super) routes: Vec<Route>,
     pub(super) annotations: BTreeMap<String, String>,
+    pub(super) beside: Beside,
 }
 
 impl Page {
     /// Reads a pool; the records apart, or why they cannot be read.
-    pub(super) fn read(pool: SpiderIPPool) -> (Self, Result<BTreeMap<IpAddr, Holder>, String>) {
+    pub(super) fn read(read: Read) -> (Self, Result<BTreeMap<IpAddr, Holder>, String>) {
+        let Read { pool, beside } = read;
         let text = pool.status.as_ref().and_then(|status| status.allocated_ips.as_deref());
         let records = allocations(text)
             .map(|records| records.into_iter().map(|(address, record)| (address, record.into())).collect())
@@ -39,6 +42,7 @@ impl Page {
             gateway: pool.spec.gateway.as_deref().and_then(|text| text.parse().ok()),
             routes: pool.spec.routes,
             annotations: pool.metadata.annotations.unwrap_or_default(),
+            beside,
         };
         (page, records)
     }

@@ -7,7 +7,7 @@ use testbed::WORLD_V4;
 
 use crate::pod::Draft;
 use crate::space::Space;
-use crate::stage::{PATIENCE, SECOND_NETWORK, stage};
+use crate::stage::{PATIENCE, POOLS, SECOND_NETWORK, stage};
 
 /// All IPv4 addresses that the seed gives the worker's second NIC.
 const FIVE: u8 = 5;
@@ -38,7 +38,7 @@ fn an_address_that_the_cloud_takes_stops_and_one_that_it_adds_is_used() {
         if said.contains(&format!("{lost} left NIC {NIC}")) { Ok(()) } else { Err(said) }
     });
     let pool = || {
-        let pools = stage.get(&["spiderippools", "-l", &format!("cloud.spidernet.io/nic={NIC}")]);
+        let pools = stage.get(&format!("{POOLS}?labelSelector=cloud.spidernet.io%2Fnic%3D{NIC}"));
         pools.into_iter().find(|pool| pool["spec"]["ipVersion"] == 4).unwrap()
     };
     stage.eventually(

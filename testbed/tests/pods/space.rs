@@ -44,7 +44,7 @@ impl<'a> Space<'a> {
     }
 
     pub(crate) fn pods(&self) -> Vec<Pod> {
-        self.stage.get(&["pods", "-n", &self.name]).iter().map(Pod::read).collect()
+        self.stage.get(&format!("/api/v1/namespaces/{}/pods", self.name)).iter().map(Pod::read).collect()
     }
 
     pub(crate) fn pod(&self, name: &str) -> Option<Pod> {

@@ -2,13 +2,17 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use testbed::aliyun::Topology;
 use testbed::{Controller, Guest, Nodes, Product, Setup};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::built::product;
 
@@ -19,9 +23,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 /// Beyond the seed's few: so many addresses of each family has the first NIC of each node.
 const CROWD: u16 = 110;
 
+/// The path of all pools.
+pub(crate) const POOLS: &str = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools";
+
 /// Nodes with Multus and agents, and the controller beside them.
 pub(crate) struct Stage {
     pub(crate) nodes: Nodes,
+    reader: Reader,
+}
+
+/// Reads from the API server. Tests look often, and a kubectl for each look would take time from what they wait for.
+struct Reader {
+    runtime: Runtime,
+    client: kube::Client,
 }
 
 /// Waits for one's turn. The cluster is brought up for the first one, and ends with the process.
@@ -38,7 +52,8 @@ impl Stage {
         let product = Product::in_folder(programs.parent().unwrap()).unwrap();
         let nodes = Setup::new(Topology::seed()).product(product).start().unwrap();
         nodes.edit(more_addresses).unwrap();
-        let stage = Self { nodes };
+        let reader = Reader::new(nodes.plane().kubeconfig());
+        let stage = Self { nodes, reader };
         stage.eventually("eight pools offer all that the cloud gives", || {
             let pools = stage.pools();
             let large = pools.iter().filter(|pool| pool.total > usize::from(CROWD)).count();
@@ -64,16 +79,14 @@ impl Stage {
         self.nodes.kubectl(args).map_err(|error| error.to_string())
     }
 
-    /// Reads objects.
-    pub(crate) fn get(&self, args: &[&str]) -> Vec<Value> {
-        let text = self.kubectl(&[&["get", "-o", "json"], args].concat());
-        let list: Value = serde_json::from_str(&text).unwrap();
-        list["items"].as_array().unwrap().clone()
+    /// Reads the objects of a path.
+    pub(crate) fn get(&self, path: &str) -> Vec<Value> {
+        self.reader.list(path).unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.logs()))
     }
 
     /// Reads all pools.
     pub(crate) fn pools(&self) -> Vec<Pool> {
-        self.get(&["spiderippools"]).iter().map(Pool::read).collect()
+        self.get(POOLS).iter().map(Pool::read).collect()
     }
 
     /// The pool of a node's NIC.
@@ -104,8 +117,7 @@ impl Stage {
                 Err(reason) if begun.elapsed() > patience => {
                     panic!("not within {} s: {what}: {reason}\n{}", patience.as_secs(), self.logs());
                 }
-                // Each look costs a kubectl, on a machine that shall spend its time on what is waited for.
-                Err(_) => thread::sleep(Duration::from_millis(500)),
+                Err(_) => thread::sleep(Duration::from_millis(250)),
             }
         }
     }
@@ -128,6 +140,26 @@ impl Stage {
         let events = self.kubectl_now(&events).unwrap_or_default();
         let _ = writeln!(text, "== events\n{}", end(&events));
         text
+    }
+}
+
+impl Reader {
+    fn new(kubeconfig: &Path) -> Self {
+        // A second installation is no matter: the first one serves.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let file = Kubeconfig::read_from(kubeconfig).unwrap();
+        let client = runtime.block_on(async {
+            let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+            kube::Client::try_from(config).unwrap()
+        });
+        Self { runtime, client }
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Value>, kube::Error> {
+        let request = hyper::Request::get(path).body(Vec::new()).unwrap();
+        let list: Value = self.runtime.block_on(self.client.request(request))?;
+        Ok(list["items"].as_array().unwrap().clone())
     }
 }
 

@@ -3,15 +3,13 @@ use std::time::Duration;
 
 use cni::{Attachment, Cidr, Code, Error, Ip, Route, Success};
 use netlink::Netns;
+use plugin::{Agent, Call, Level, Log, Outcome, Pod, UNREACHABLE};
 use serde_json::{Map, Value};
 use wire::{AddReply, AddRequest, ReleaseRequest};
 
-use crate::agent::{Agent, Call, Outcome, UNREACHABLE};
 use crate::config::Config;
-use crate::log::{Level, Log};
 use crate::neighbours::{self, Finding, Questions};
-use crate::plugin::netns_path;
-use crate::pod::Pod;
+use crate::verbs::netns_path;
 
 /// 102: the agent's answer has no address for this interface, or one that cannot be used.
 const NO_ADDRESS: Code = Code::Plugin(102);

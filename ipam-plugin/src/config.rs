@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
-use cni::{Code, Error, Network};
-use serde_json::{Map, Value};
+use cni::{Error, Network};
+use plugin::{Keys, Level, Rotation};
 
-use crate::log::{Level, Rotation};
+const POOLS: &str = "a list of pool names";
 
 /// The `ipam` object of the network configuration, with upstream's keys; others are left to whoever knows them.
 #[derive(Debug)]
@@ -28,18 +28,12 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn read(network: &Network) -> Result<Self, Error> {
-        let none = Map::new();
-        let keys = match network.keys().get("ipam") {
-            None | Some(Value::Null) => &none,
-            Some(Value::Object(keys)) => keys,
-            Some(_) => return Err(wrong(network, "ipam", "an object")),
-        };
-        let keys = Keys { network, keys };
+        let keys = Keys::of(network, "ipam.")?;
         Ok(Self {
             level: match keys.text("log_level")? {
                 None => Level::Info,
                 Some(level) => Level::parse(level)
-                    .ok_or_else(|| wrong(network, "ipam.log_level", "one of debug, info, warn, error"))?,
+                    .ok_or_else(|| keys.wrong("log_level", "one of debug, info, warn, error"))?,
             },
             rotation: Rotation {
                 path: keys.path("log_file_path", "/var/log/spidernet/spiderpool.log")?,
@@ -47,72 +41,12 @@ impl Config {
                 max_days: keys.number("log_file_max_age", 30)?,
                 max_files: keys.number("log_file_max_count", 7)?,
             },
-            ipv4_pools: keys.texts("default_ipv4_ippool")?,
-            ipv6_pools: keys.texts("default_ipv6_ippool")?,
+            ipv4_pools: keys.texts("default_ipv4_ippool", POOLS)?,
+            ipv6_pools: keys.texts("default_ipv6_ippool", POOLS)?,
             clean_gateway: keys.flag("clean_gateway")?,
             match_master_subnet: keys.flag("match_master_subnet")?,
             socket: keys.path("ipam_unix_socket_path", wire::SOCKET)?,
             queue: keys.path("del_queue_dir", wire::DEL_QUEUE)?,
         })
     }
-}
-
-struct Keys<'a> {
-    network: &'a Network,
-    keys: &'a Map<String, Value>,
-}
-
-impl<'a> Keys<'a> {
-    /// What is written at a key; null is what Go writes for an empty list.
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.keys.get(key).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>, Error> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-            Some(_) => Err(self.wrong(key, "a text")),
-        }
-    }
-
-    fn path(&self, key: &str, default: &str) -> Result<PathBuf, Error> {
-        let path = PathBuf::from(self.text(key)?.unwrap_or(default));
-        // A runtime may start us in any folder.
-        if path.is_absolute() { Ok(path) } else { Err(self.wrong(key, "an absolute path")) }
-    }
-
-    fn number(&self, key: &str, default: u64) -> Result<u64, Error> {
-        self.get(key).map_or(Ok(default), |value| {
-            value.as_u64().ok_or_else(|| self.wrong(key, "a whole number that is not negative"))
-        })
-    }
-
-    fn flag(&self, key: &str) -> Result<bool, Error> {
-        self.get(key)
-            .map_or(Ok(false), |value| value.as_bool().ok_or_else(|| self.wrong(key, "true or false")))
-    }
-
-    fn texts(&self, key: &str) -> Result<Vec<String>, Error> {
-        let wrong = || self.wrong(key, "a list of pool names");
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
-        let list = value.as_array().ok_or_else(wrong)?;
-        list.iter()
-            .map(|value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned).ok_or_else(wrong))
-            .collect()
-    }
-
-    fn wrong(&self, key: &str, must: &str) -> Error {
-        wrong(self.network, &format!("ipam.{key}"), must)
-    }
-}
-
-fn wrong(network: &Network, key: &str, must: &str) -> Error {
-    let name = network.name();
-    Error::new(
-        Code::InvalidNetwork,
-        format!(
-            "the key \"{key}\" of the network configuration {name:?} must be {must}: correct it in the CNI configuration file or the NetworkAttachmentDefinition"
-        ),
-    )
 }

@@ -198,10 +198,10 @@ impl Route {
     }
 }
 
-/// The question for the routes of one table of one family; a kernel that does not filter lists all.
-pub(crate) fn table_question(family: Family, table: u32) -> Vec<u8> {
-    let mut payload = vec![family.number(), 0, 0, 0, u8::try_from(table).unwrap_or(0), 0, 0, 0, 0, 0, 0, 0];
-    attribute(&mut payload, RTA_TABLE, &table.to_ne_bytes());
+/// The question for the routes of one family that have this number in this attribute.
+pub(crate) fn question(family: Family, kind: u16, number: u32) -> Vec<u8> {
+    let mut payload = vec![family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    attribute(&mut payload, kind, &number.to_ne_bytes());
     payload
 }
 

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use crate::link::{GET_LINK, IFLA_IFNAME, NEW_LINK, head};
 use crate::message::text;
+use crate::route::{RTA_OIF, RTA_TABLE};
 use crate::socket::{Socket, Want};
 use crate::{Address, Change, Error, Family, Link, Neighbour, Netns, Route, Rule, Veth};
 use crate::{address, neighbour, route, rule};
@@ -87,19 +88,32 @@ impl Rtnetlink {
 
     /// Those of one table: a node may have a hundred thousand in another.
     pub fn routes_of_table(&mut self, table: u32) -> Result<Vec<Route>, Error> {
+        let mut routes = self.some_routes(RTA_TABLE, table)?;
+        routes.retain(|route| route.table == table);
+        Ok(routes)
+    }
+
+    /// Those of all tables that lead through one interface.
+    pub fn routes_of_device(&mut self, device: u32) -> Result<Vec<Route>, Error> {
+        let mut routes = self.some_routes(RTA_OIF, device)?;
+        routes.retain(|route| route.device == device);
+        Ok(routes)
+    }
+
+    /// Those with a number in an attribute; a kernel that does not filter lists all.
+    fn some_routes(&mut self, attribute: u16, number: u32) -> Result<Vec<Route>, Error> {
         let mut routes = Vec::new();
         for family in Family::BOTH {
             self.sent += 1;
-            let doing = format!("list the {family} routes of table {table}");
-            match self.socket.ask(&doing, route::GET_ROUTE, Want::All, &route::table_question(family, table))
-            {
+            let doing = format!("list some {family} routes");
+            let question = route::question(family, attribute, number);
+            match self.socket.ask(&doing, route::GET_ROUTE, Want::All, &question) {
                 Ok(messages) => routes.extend(Route::parse_all(&messages)),
                 // There is no such table yet, or no such family.
                 Err(error) if error.code().is_some_and(is_nothing) => {}
                 Err(error) => return Err(error),
             }
         }
-        routes.retain(|route| route.table == table);
         Ok(routes)
     }
 

@@ -8,28 +8,32 @@ use serde::Serialize;
 use crate::http::{self, Failure, Reply};
 
 /// 100: the agent cannot be reached, or cannot be understood.
-pub(crate) const UNREACHABLE: Code = Code::Plugin(100);
+pub const UNREACHABLE: Code = Code::Plugin(100);
 /// 101: the agent was reached and refused.
-pub(crate) const REFUSED: Code = Code::Plugin(101);
+pub const REFUSED: Code = Code::Plugin(101);
 
 /// This node's agent, behind its socket.
-pub(crate) struct Agent {
+#[derive(Debug)]
+pub struct Agent {
     socket: PathBuf,
 }
 
 /// What is asked of the agent, for messages.
-#[derive(Clone, Copy)]
-pub(crate) struct Call {
-    pub(crate) method: &'static str,
-    pub(crate) path: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// HTTP's.
+    pub method: &'static str,
+    /// One of `wire`'s, with what follows `?` if anything does.
+    pub path: &'a str,
     /// Completes "cannot …".
-    pub(crate) purpose: &'static str,
+    pub purpose: &'a str,
     /// How long all of it may take.
-    pub(crate) patience: Duration,
+    pub patience: Duration,
 }
 
 /// Whether the agent did as it was asked.
-pub(crate) enum Outcome {
+#[derive(Debug)]
+pub enum Outcome {
     /// It did, and said this.
     Done(Vec<u8>),
     /// It has no such path: upstream's agent, or an older one of ours.
@@ -39,12 +43,14 @@ pub(crate) enum Outcome {
 }
 
 impl Agent {
-    pub(crate) const fn at(socket: PathBuf) -> Self {
+    /// Where its socket is.
+    #[must_use]
+    pub const fn at(socket: PathBuf) -> Self {
         Self { socket }
     }
 
     /// Asks once. Fails when the agent cannot be reached or understood.
-    pub(crate) fn call(&self, call: Call, body: &impl Serialize) -> Result<Outcome, Error> {
+    pub fn call(&self, call: Call<'_>, body: &impl Serialize) -> Result<Outcome, Error> {
         let Call { method, path, purpose, patience } = call;
         let body = serde_json::to_vec(body).map_err(|error| {
             Error::new(
@@ -52,7 +58,8 @@ impl Agent {
                 format!("cannot {purpose}: the request cannot be written as JSON: {error}"),
             )
         })?;
-        let body = if method == "GET" { Vec::new() } else { body };
+        // Who asks with `()` has nothing to say.
+        let body = if body == b"null" { Vec::new() } else { body };
         let reply = http::request(&self.socket, method, path, &body, patience)
             .map_err(|failure| self.failed(purpose, patience, &failure))?;
         Ok(match reply.status {
@@ -63,7 +70,7 @@ impl Agent {
     }
 
     /// For calls that every agent knows.
-    pub(crate) fn must(&self, call: Call, body: &impl Serialize) -> Result<Vec<u8>, Error> {
+    pub fn must(&self, call: Call<'_>, body: &impl Serialize) -> Result<Vec<u8>, Error> {
         match self.call(call, body)? {
             Outcome::Done(body) => Ok(body),
             Outcome::Refused(error) => Err(error),

@@ -8,15 +8,21 @@ use serde_json::{Map, Value};
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
+pub enum Level {
+    /// For whoever looks for a fault.
     Debug,
+    /// What was done.
     Info,
+    /// What is not as it should be.
     Warn,
+    /// Why a verb failed.
     Error,
 }
 
 impl Level {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// Reads zap's names, as upstream's configurations have them.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "debug" => Some(Self::Debug),
             "info" => Some(Self::Info),
@@ -38,16 +44,21 @@ impl Level {
 }
 
 /// Where the log is, and what keeps it small. Zero switches a limit off.
-#[derive(Debug)]
-pub(crate) struct Rotation {
-    pub(crate) path: PathBuf,
-    pub(crate) max_megabytes: u64,
-    pub(crate) max_days: u64,
-    pub(crate) max_files: u64,
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How large it grows before it is put aside.
+    pub max_megabytes: u64,
+    /// How long it is kept then.
+    pub max_days: u64,
+    /// How many are kept.
+    pub max_files: u64,
 }
 
 /// The log of one call. A line that cannot be written is dropped: a full disk must not keep a pod from starting or ending.
-pub(crate) struct Log {
+#[derive(Debug)]
+pub struct Log {
     level: Level,
     file: Option<File>,
     /// What every line says: of which verb, pod and interface it is.
@@ -55,11 +66,14 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn open(level: Level, rotation: &Rotation, subject: Map<String, Value>) -> Self {
+    /// Opens it, with what every line says.
+    #[must_use]
+    pub fn open(level: Level, rotation: &Rotation, subject: Map<String, Value>) -> Self {
         Self { level, file: open(rotation).ok(), subject }
     }
 
-    pub(crate) fn write(&self, level: Level, message: &str, fields: &[(&str, Value)]) {
+    /// Writes a line.
+    pub fn write(&self, level: Level, message: &str, fields: &[(&str, Value)]) {
         let Some(mut file) = self.file.as_ref().filter(|_| level >= self.level) else { return };
         let mut line = self.subject.clone();
         line.insert("level".to_owned(), level.as_str().into());

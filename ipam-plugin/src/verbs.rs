@@ -3,15 +3,13 @@ use std::time::{Duration, SystemTime};
 
 use cni::{Attachment, Code, Error, Network, Plugin, Success};
 use netlink::Netns;
+use plugin::{Agent, Call, Level, Log, Outcome, Pod};
 use serde_json::{Map, Value};
 use wire::{CheckRequest, DelRequest, GcRequest};
 
 use crate::add::add;
-use crate::agent::{Agent, Call, Outcome};
 use crate::config::Config;
-use crate::log::{Level, Log};
 use crate::neighbours;
-use crate::pod::Pod;
 use crate::queue;
 
 /// 103: CHECK found the attachment changed.

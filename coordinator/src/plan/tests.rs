@@ -1,0 +1,1 @@
+//! Both families, every mode, without a kernel.

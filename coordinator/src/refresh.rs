@@ -1,0 +1,1 @@
+//! Keeping running pods up to date: see [`refresh`].

@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use cni::{Attachment, Code, Error, Network, Plugin, Success};
+use plugin::{Agent, Call, Level, Log, Pod};
+use serde_json::Map;
+
+use crate::add::add;
+use crate::check::check;
+use crate::config::{Local, Mode};
+use crate::del::del;
+
+/// The agent answers at once, or does not.
+const ASK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The plugin; all that it knows comes with each call.
+#[derive(Debug)]
+pub struct Coordinator;
+
+impl Plugin for Coordinator {
+    fn add(&self, attachment: &Attachment) -> Result<Success, Error> {
+        let local = Local::read(&attachment.network)?;
+        let log = log(&local, "ADD", attachment);
+        add(attachment, &local, &log).inspect_err(|error| failed(&log, error))
+    }
+
+    fn del(&self, attachment: &Attachment) -> Result<(), Error> {
+        let local = Local::read(&attachment.network)?;
+        del(attachment, &local, &log(&local, "DEL", attachment));
+        Ok(())
+    }
+
+    fn check(&self, attachment: &Attachment, _: &Success) -> Result<(), Error> {
+        let local = Local::read(&attachment.network)?;
+        let log = log(&local, "CHECK", attachment);
+        check(attachment, &local).inspect_err(|error| failed(&log, error))
+    }
+
+    fn status(&self, network: &Network) -> Result<(), Error> {
+        let local = Local::read(network)?;
+        if local.mode == Some(Mode::Disabled) {
+            return Ok(());
+        }
+        let call = Call {
+            method: "GET",
+            path: wire::COORDINATOR,
+            purpose: "learn what the coordinator shall do",
+            patience: ASK_PATIENCE,
+        };
+        Agent::at(local.socket)
+            .must(call, &())
+            .map(|_| ())
+            .map_err(|error| Error { code: Code::NotAvailable, ..error })
+    }
+
+    /// A cable goes with its pod's namespace, and all that we write goes with the cable: there is nothing to collect.
+    fn gc(&self, _: &Network) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn log(local: &Local, verb: &str, attachment: &Attachment) -> Log {
+    let pod = Pod::known(&attachment.args);
+    let mut about = Map::new();
+    for (key, value) in [
+        ("verb", verb),
+        ("container", attachment.container_id.as_str()),
+        ("interface", attachment.if_name.as_str()),
+        ("namespace", pod.namespace),
+        ("pod", pod.name),
+        ("uid", pod.uid),
+        ("network", attachment.network.name()),
+    ] {
+        about.insert(key.to_owned(), value.into());
+    }
+    Log::open(local.level, &local.rotation, about)
+}
+
+fn failed(log: &Log, error: &Error) {
+    log.write(
+        Level::Error,
+        &error.message,
+        &[("code", error.code.number().into()), ("details", error.details.as_str().into())],
+    );
+}

@@ -8,7 +8,7 @@ use plugin::{Level, Log};
 
 use crate::cable::{POD_END, node_end};
 use crate::config::Local;
-use crate::marks::{self, Marking};
+use crate::marks;
 use crate::plan::{FIRST_TABLE, Tables, is_ours};
 use crate::scene::Pod;
 use crate::sides::Sides;
@@ -53,7 +53,7 @@ fn remove(name: &str) -> Result<(), Error> {
 fn whole_pod(sides: &mut Sides) -> Result<(), Error> {
     let pod = Pod::read(&mut sides.pod)?;
     if pod.link(POD_END).is_some() {
-        marks::remove(sides, Marking::Nftables)?;
+        marks::clear(sides)?;
     }
     let mut changes = Vec::new();
     let rules = pod.rules.iter().filter(|rule| rule.protocol == PROTOCOL);

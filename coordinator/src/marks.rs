@@ -1,26 +1,30 @@
 //! Connections that came in through the cable are marked, and so are the packets that answer them.
 //!
-//! By nftables where the kernel has them for internet packets; else by iptables' programs, which are on every node that such a
-//! kernel's kube-proxy runs on.
+//! By nftables where the kernel has them for internet packets; else by the kernel's older packet filter, which iptables' legacy
+//! programs use. No program is run for either.
 
-mod iptables;
+use std::fs;
 
+use netlink::xtables::{self, Marks};
 use netlink::{Chain, Error, Family, Hook, Statement, Table};
 
 use crate::cable::POD_END;
 use crate::plan::REPLY_MARK;
 use crate::sides::Sides;
 
-/// The table's name, and with iptables the beginning of the chains'.
+/// The table's name.
 pub const TABLE: &str = "spiderpool";
+
+/// The same for the older packet filter.
+const MARKS: Marks<'static> = Marks { input: POD_END, mark: REPLY_MARK };
 
 /// By what it is marked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marking {
     /// An nftables table of the family `inet`.
     Nftables,
-    /// Chains in the table `mangle` of iptables, for these families.
-    Iptables(Vec<Family>),
+    /// Rules in the older filter's table `mangle`, for these families.
+    Xtables(Vec<Family>),
 }
 
 /// What came of it.
@@ -63,20 +67,20 @@ pub fn ensure(sides: &Sides, families: &[Family]) -> Result<Outcome, Error> {
     }
     let mut made = Vec::new();
     for family in families {
-        match sides.in_pod(|| iptables::ensure(*family))? {
-            Ok(iptables::Was::There) => {}
-            Ok(iptables::Was::Missing) => made.push(*family),
-            Err(why) => {
+        match sides.in_pod(|| xtables::mark(*family, &MARKS))?? {
+            Some(false) => {}
+            Some(true) => made.push(*family),
+            None => {
                 return Ok(Outcome::Impossible(format!(
-                    "this kernel has no nftables for internet packets, and {why}: replies to clients that came through the node (externalTrafficPolicy Local, several interfaces) may take another way"
+                    "this kernel has neither nftables nor iptables' mangle, connmark and conntrack for {family} packets: replies to clients that came through the node (externalTrafficPolicy Local, several interfaces) may take another way; load the modules nf_tables and nft_ct, or iptable_mangle, xt_connmark and xt_conntrack"
                 )));
             }
         }
     }
-    Ok(if made.is_empty() { Outcome::Already } else { Outcome::Made(Marking::Iptables(made)) })
+    Ok(if made.is_empty() { Outcome::Already } else { Outcome::Made(Marking::Xtables(made)) })
 }
 
-/// Whether it is so; else why not.
+/// Whether it is so; else what is missing.
 pub fn check(sides: &Sides, families: &[Family]) -> Result<Option<String>, Error> {
     if let Some(mut nftables) = sides.nftables()?
         && nftables.rules(TABLE)? == Some(count(&table()))
@@ -84,14 +88,36 @@ pub fn check(sides: &Sides, families: &[Family]) -> Result<Option<String>, Error
         return Ok(None);
     }
     for family in families {
-        let lacks = || format!("mark {family} connections that come in through {POD_END}");
-        match sides.in_pod(|| iptables::is_there(*family))? {
-            Ok(true) => {}
-            Ok(false) => return Ok(Some(lacks())),
-            Err(why) => return Ok(Some(format!("{} ({why})", lacks()))),
+        if !in_use(sides, *family)? || sides.in_pod(|| xtables::is_marked(*family, &MARKS))?? != Some(true) {
+            return Ok(Some(format!("mark {family} connections that come in through {POD_END}")));
         }
     }
     Ok(None)
+}
+
+/// Takes away whatever marks there are.
+pub fn clear(sides: &Sides) -> Result<(), Error> {
+    if let Some(mut nftables) = sides.nftables()?
+        && nftables.rules(TABLE)?.is_some()
+    {
+        return nftables.remove(TABLE);
+    }
+    for family in Family::BOTH {
+        if in_use(sides, family)? {
+            sides.in_pod(|| xtables::unmark(family, &MARKS))??;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the pod has the older filter's table: asking the filter itself would load it, on a node that may do without.
+fn in_use(sides: &Sides, family: Family) -> Result<bool, Error> {
+    let path = match family {
+        Family::V4 => "/proc/thread-self/net/ip_tables_names",
+        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
+    };
+    let names = sides.in_pod(|| fs::read_to_string(path).unwrap_or_default())?;
+    Ok(names.lines().any(|name| name == "mangle"))
 }
 
 /// Takes it back.
@@ -101,11 +127,8 @@ pub fn remove(sides: &Sides, marking: Marking) -> Result<(), Error> {
             Some(mut nftables) => nftables.remove(TABLE),
             None => Ok(()),
         },
-        Marking::Iptables(families) => {
-            for family in families {
-                sides.in_pod(|| iptables::remove(family))?;
-            }
-            Ok(())
+        Marking::Xtables(families) => {
+            families.into_iter().try_for_each(|family| sides.in_pod(|| xtables::unmark(family, &MARKS))?)
         }
     }
 }

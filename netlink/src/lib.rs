@@ -23,6 +23,7 @@ mod rtnetlink;
 mod rule;
 mod socket;
 mod sys;
+pub mod xtables;
 
 pub use address::Address;
 pub use change::Change;

@@ -48,6 +48,21 @@ pub struct Link {
 }
 
 impl Link {
+    /// One that is up and plain, for whoever decides without a kernel.
+    #[must_use]
+    pub fn plain(index: u32, name: &str) -> Self {
+        Self {
+            index,
+            name: name.to_owned(),
+            mac: Some(Mac([2, 0, 0, 0, 0, 0])),
+            mtu: 1500,
+            kind: String::new(),
+            peer: None,
+            tx_queue_len: 1000,
+            flags: IFF_UP,
+        }
+    }
+
     /// Finds one by its name; nothing when there is none.
     pub fn find(name: &str) -> Result<Option<Self>, Error> {
         let mut payload = vec![0; 16];

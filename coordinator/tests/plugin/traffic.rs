@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netlink::{Chain, Hook, Nftables, Statement, Table};
+use netlink::{Chain, Family, Hook, Nftables, Statement, Table, xtables};
 use serde_json::json;
 
 use crate::call::Runtime;
@@ -104,6 +104,14 @@ fn a_client_behind_the_node_is_answered_through_the_node_and_seen_as_itself() {
     pod.inside(|| Nftables::open().unwrap().unwrap().remove("spiderpool")).unwrap();
     assert_eq!(world.outside.call_once("192.0.2.10:80"), None);
     assert_eq!(world.outside.call_once("[2001:db8:1::10]:80"), None);
+    // Kernels without nftables do the same by their older packet filter.
+    let marks = xtables::Marks { input: "veth0", mark: 0x2000_0000 };
+    for family in Family::BOTH {
+        assert_eq!(pod.inside(|| xtables::mark(family, &marks)).unwrap(), Some(true));
+    }
+    assert_eq!(world.outside.call("192.0.2.10:80"), Some(ip("198.51.100.7")));
+    assert_eq!(world.outside.call("[2001:db8:1::10]:80"), Some(ip("2001:db8::7")));
+    assert_eq!(world.outside.call_udp("198.51.100.7", "192.0.2.10:53"), Some(ip("198.51.100.7")));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use netlink::{
     Address, Block, Chain, Change, Family, Hook, MAIN, Mac, Neighbour, Netns, Nftables, Outcome, PROTOCOL,
-    Route, Rtnetlink, Rule, Statement, Table, Veth,
+    Route, Rtnetlink, Rule, Statement, Table, Veth, xtables,
 };
 use pair::{End, Pair};
 
@@ -266,6 +266,29 @@ fn an_nftables_table_is_replaced_counted_and_removed() {
             nftables.remove("ours").unwrap();
             nftables.remove("ours").unwrap();
             assert_eq!(nftables.rules("ours").unwrap(), None);
+        })
+        .unwrap();
+}
+
+#[test]
+fn the_older_packet_filter_is_told_the_same_beside_whatever_it_holds() {
+    let pair = Pair::new();
+    let marks = xtables::Marks { input: "veth0", mark: 0x2000_0000 };
+    let others = xtables::Marks { input: "eth7", mark: 0x100 };
+    Netns::open(&pair.pod.path())
+        .unwrap()
+        .run(|| {
+            for family in Family::BOTH {
+                let is = |marks| xtables::is_marked(family, marks).unwrap();
+                assert_eq!(is(&marks), Some(false));
+                assert_eq!(xtables::mark(family, &others).unwrap(), Some(true));
+                assert_eq!(xtables::mark(family, &marks).unwrap(), Some(true));
+                assert_eq!(xtables::mark(family, &marks).unwrap(), Some(false), "it is there already");
+                assert_eq!((is(&marks), is(&others)), (Some(true), Some(true)));
+                xtables::unmark(family, &marks).unwrap();
+                xtables::unmark(family, &marks).unwrap();
+                assert_eq!((is(&marks), is(&others)), (Some(false), Some(true)));
+            }
         })
         .unwrap();
 }

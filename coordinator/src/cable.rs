@@ -68,7 +68,7 @@ pub fn find(
 }
 
 /// Both ends of one pair. That the numbers agree could be chance only if a pair of another namespace had both.
-fn joined(pod: &Link, node: &Link) -> bool {
+pub(crate) fn joined(pod: &Link, node: &Link) -> bool {
     pod.kind == "veth" && node.kind == "veth" && pod.peer == Some(node.index) && node.peer == Some(pod.index)
 }
 

@@ -8,7 +8,6 @@ use plugin::{Level, Log};
 
 use crate::cable::{POD_END, node_end};
 use crate::config::Local;
-use crate::marks;
 use crate::plan::{FIRST_TABLE, Tables, is_ours};
 use crate::scene::Pod;
 use crate::sides::Sides;
@@ -49,12 +48,10 @@ fn remove(name: &str) -> Result<(), Error> {
     }
 }
 
-/// All that is ours in the pod.
+/// All that is ours in the pod, but for the marks of replies: nothing comes through a cable that is gone, and to take them away
+/// the kernel waits until every processor has passed a point of rest, tens of milliseconds for each pod.
 fn whole_pod(sides: &mut Sides) -> Result<(), Error> {
     let pod = Pod::read(&mut sides.pod)?;
-    if pod.link(POD_END).is_some() {
-        marks::clear(sides)?;
-    }
     let mut changes = Vec::new();
     let rules = pod.rules.iter().filter(|rule| rule.protocol == PROTOCOL);
     changes.extend(rules.cloned().map(Change::RemoveRule));

@@ -1,7 +1,7 @@
 //! The coordinator: a pod's way to its own node, to services, and through several interfaces.
 //!
 //! [`plan`](mod@plan) decides and knows no kernel; [`sides`] asks and tells the kernel; [`Coordinator`] is the CNI plugin over
-//! both.
+//! both, and [`refresh`](mod@refresh) is for whoever keeps running pods up to date.
 
 mod add;
 pub mod cable;
@@ -11,6 +11,7 @@ pub mod config;
 mod del;
 pub mod marks;
 pub mod plan;
+pub mod refresh;
 pub mod scene;
 pub mod sides;
 mod sysctl;

@@ -95,21 +95,6 @@ pub fn check(sides: &Sides, families: &[Family]) -> Result<Option<String>, Error
     Ok(None)
 }
 
-/// Takes away whatever marks there are.
-pub fn clear(sides: &Sides) -> Result<(), Error> {
-    if let Some(mut nftables) = sides.nftables()?
-        && nftables.rules(TABLE)?.is_some()
-    {
-        return nftables.remove(TABLE);
-    }
-    for family in Family::BOTH {
-        if in_use(sides, family)? {
-            sides.in_pod(|| xtables::unmark(family, &MARKS))??;
-        }
-    }
-    Ok(())
-}
-
 /// Whether the pod has the older filter's table: asking the filter itself would load it, on a node that may do without.
 fn in_use(sides: &Sides, family: Family) -> Result<bool, Error> {
     let path = match family {

@@ -2,6 +2,7 @@
 //!
 //! A plan holds only what is not so already. So doing it twice is doing it once, and CHECK is a plan that must be empty.
 
+mod current;
 mod difference;
 mod mode;
 mod tables;
@@ -10,11 +11,12 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
-use netlink::{Change, Link};
+use netlink::{Change, Family, Link, Rule};
 
 use crate::config::Config;
 use crate::scene::{Node, Pod};
 
+pub use current::Running;
 pub use mode::{Way, way};
 pub use tables::REPLIES;
 pub(crate) use tables::{FIRST_TABLE, Tables, is_ours};
@@ -23,6 +25,14 @@ pub use wanted::plan;
 /// The mark of connections that came in through the cable, and of the packets that answer them: one bit, which Istio (0x539) and
 /// kube-proxy (0x4000, 0x8000) do not use. Other bits are left as they are.
 pub const REPLY_MARK: u32 = 0x2000_0000;
+
+/// The rule that sends the node's packets to its pods; upstream's number.
+const PODS_PRIORITY: u32 = 1000;
+
+/// On the node, once for all pods.
+pub(crate) const fn pods_rule(family: Family, table: u32) -> Rule {
+    Rule::lookup(family, PODS_PRIORITY, table)
+}
 
 /// Between a pod and its node: a pair of interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -100,8 +100,12 @@ impl Nftables {
     /// Makes the table be exactly this, all of it or nothing; whether the kernel can at all.
     pub fn replace(&mut self, table: &Table) -> Result<bool, Error> {
         let doing = format!("write the nftables table inet {}", table.name);
-        // Creating comes first, since what is not there cannot be deleted.
-        let mut requests = vec![new_table(&table.name), delete_table(&table.name), new_table(&table.name)];
+        let mut requests = vec![new_table(&table.name)];
+        // Deleting is not for nothing: the kernel then waits until every processor has passed a point of rest, tens of
+        // milliseconds on a busy machine.
+        if self.rules(&table.name)?.is_some() {
+            requests.insert(0, delete_table(&table.name));
+        }
         for chain in &table.chains {
             requests.push(new_chain(&table.name, chain));
             requests.extend(chain.rules.iter().map(|rule| new_rule(&table.name, &chain.name, rule)));

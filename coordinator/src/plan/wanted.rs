@@ -6,8 +6,6 @@ use super::difference::Wanted;
 use super::tables::Tables;
 use super::{FIRST_TABLE, Plan, REPLY_MARK, Situation, Unfit, Way, is_ours};
 
-/// The rule that sends the node's packets to its pods; upstream's number.
-const PODS_PRIORITY: u32 = 1000;
 /// The rule for replies; upstream's number.
 const REPLY_PRIORITY: u32 = 1000;
 /// The rules for the interfaces' own addresses: behind the one for replies, before main.
@@ -285,7 +283,7 @@ impl Planner<'_> {
                 wanted.neighbour(Neighbour { device: cable.node.index, address, mac });
             }
             wanted.route(Route::direct(Block::one(address), cable.node.index, config.host_table));
-            wanted.rule(Rule::lookup(family, PODS_PRIORITY, config.host_table));
+            wanted.rule(super::pods_rule(family, config.host_table));
         }
         // The address is this pod's now, so whatever a former owner left leads nowhere.
         let stale: Vec<Change> = node

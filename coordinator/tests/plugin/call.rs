@@ -15,6 +15,8 @@ use crate::space::Space;
 pub(crate) struct Runtime {
     folder: TempDir,
     answer: Arc<Mutex<(u16, String)>>,
+    /// The plugin.
+    pub(crate) program: PathBuf,
     pub(crate) container: String,
     pub(crate) interface: String,
     pub(crate) netns: PathBuf,
@@ -69,6 +71,7 @@ impl Runtime {
         Self {
             folder,
             answer,
+            program: env!("CARGO_BIN_EXE_coordinator").into(),
             container: container.to_owned(),
             interface: "eth0".to_owned(),
             netns: pod.path(),
@@ -127,7 +130,7 @@ impl Runtime {
 
     /// Starts the binary on the node, with nothing in its environment but CNI's: no PATH, so no program can be found.
     pub(crate) fn start(&self, node: &Space, verb: &str) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coordinator"));
+        let mut command = Command::new(&self.program);
         command
             .env_clear()
             .env("CNI_COMMAND", verb)

@@ -5,6 +5,7 @@
 mod bad;
 mod call;
 mod overlay;
+mod refresh;
 mod space;
 mod traffic;
 mod underlay;

@@ -7,7 +7,7 @@ use crate::space::Space;
 use crate::world::World;
 
 /// As Calico makes it: a /32, and a gateway that the node's end answers for.
-fn overlay_pod(world: &World) -> Space {
+pub(crate) fn overlay_pod(world: &World) -> Space {
     let pod = Space::new();
     world.node.ip(&format!("link add cali1 type veth peer name eth0 netns {}", pod.pid()));
     world.node.ip("link set cali1 up");

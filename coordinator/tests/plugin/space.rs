@@ -71,7 +71,10 @@ impl Space {
             "neigh show nud permanent",
         ]
         .map(|what| self.ip(what));
-        let mut lines: Vec<&str> = all.iter().flat_map(|text| text.lines()).collect();
+        // What follows from the other end of a cable is said a moment later.
+        let late = [(" linkdown", ""), ("NO-CARRIER,", ""), ("state DOWN", "state UP")];
+        let said = |line: &str| late.iter().fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
+        let mut lines: Vec<String> = all.iter().flat_map(|text| text.lines()).map(said).collect();
         lines.sort_unstable();
         lines.join("\n")
     }

@@ -26,7 +26,7 @@ fn plug(world: &World, pod: &Space, last: u8, name: &str, n: u8) {
 }
 
 /// What kube-proxy does to a service with one endpoint.
-fn service(node: &Space, name: &str, address: &str, endpoint: &str) {
+pub(crate) fn service(node: &Space, name: &str, address: &str, endpoint: &str) {
     let rule = vec![Statement::GoesTo(ip(address)), Statement::SendTo(ip(endpoint))];
     let chain = Chain { name: "nat".to_owned(), hook: Hook::DestinationNat, rules: vec![rule] };
     let table = Table { name: name.to_owned(), chains: vec![chain] };

@@ -1,5 +1,6 @@
 //! ADD: all of it or nothing.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use cni::{Attachment, Code, Error, Success};
@@ -14,7 +15,7 @@ use crate::config::{Config, Local, Mode};
 use crate::plan::{Plan, Situation, Unfit, Way, plan, way};
 use crate::scene::Pod;
 use crate::sides::{Closed, Made, Sides};
-use crate::sysctl::Setting;
+use crate::sysctl::{self, Setting};
 
 /// The agent reads one object of the API server.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,7 +60,14 @@ pub(crate) fn ask(attachment: &Attachment, local: &Local) -> Result<Option<Confi
         return Ok(None);
     }
     let pod = PodName::known(&attachment.args);
-    let path = format!("{}?podNamespace={}&podName={}", wire::COORDINATOR, pod.namespace, pod.name);
+    // Kubernetes' names need no escaping; whatever else a runtime says is of no use to the agent.
+    let plain =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    let path = if plain(pod.namespace) && plain(pod.name) {
+        format!("{}?podNamespace={}&podName={}", wire::COORDINATOR, pod.namespace, pod.name)
+    } else {
+        wire::COORDINATOR.to_owned()
+    };
     let call = Call {
         method: "GET",
         path: &path,
@@ -109,6 +117,11 @@ fn make(
     // Before the plan: a family that is switched off on the cable refuses its routes.
     made.settings(sides, &settings(config, way, &ends, &pod, nic)).map_err(refused)?;
     let node = sides.read_node(&pod, &ends, config.host_table).map_err(refused)?;
+    if way != Way::Overlay && node.addresses.iter().any(IpAddr::is_ipv6) {
+        // Our own interface only, and only if the node's default for new ones says otherwise.
+        let own = Setting::new(Family::V6, &ends.node.name, "disable_ipv6", 0);
+        sysctl::write(&[own], &mut Vec::new()).map_err(refused)?;
+    }
     let situation = Situation { config, way, nic, cable: &ends, pod: &pod, node: &node };
     let Plan { pod: in_pod, node: on_node, warnings } = plan(&situation).map_err(unfit)?;
     for warning in &warnings {

@@ -13,6 +13,8 @@ use crate::codes::CLUSTER;
 
 /// The first interface of a pod, unless `podDefaultCniNic` says otherwise.
 const FIRST_NIC: &str = "eth0";
+/// Upstream's log.
+const LOG: &str = "/var/log/spidernet/coordinator.log";
 
 /// Which way the pod's packets go to its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,31 +96,52 @@ pub struct Config {
 }
 
 impl Local {
-    /// Reads what DEL needs, too: only what cannot be wrong in a configuration that once made an ADD succeed.
+    /// Reads only what can be used without the agent's answer.
     pub fn read(network: &Network) -> Result<Self, Error> {
         let keys = Keys::top(network);
         let mode = keys.text("mode")?.map(|text| {
             Mode::parse(text).ok_or_else(|| keys.wrong("mode", "one of auto, underlay, overlay, disable"))
         });
         let first_nic = keys.text("podDefaultCniNic")?.unwrap_or(FIRST_NIC);
-        let log = Keys::of(network, "logOptions.")?;
-        let level = log.text("logLevel")?.map(|text| {
-            Level::parse(text).ok_or_else(|| log.wrong("logLevel", "one of debug, info, warn, error"))
-        });
+        let (level, rotation) = log(network)?;
         Ok(Self {
             mode: mode.transpose()?,
             first_nic: IfName::parse(first_nic)
                 .map_err(|_| keys.wrong("podDefaultCniNic", "the name of an interface"))?,
             socket: keys.path("agentSocketPath", wire::SOCKET)?,
-            level: level.transpose()?.unwrap_or(Level::Info),
-            rotation: Rotation {
-                path: log.path("logFile", "/var/log/spidernet/coordinator.log")?,
-                max_megabytes: log.number("logMaxSize", 100)?,
-                max_days: log.number("logMaxAge", 30)?,
-                max_files: log.number("logMaxCount", 7)?,
-            },
+            level,
+            rotation,
         })
     }
+
+    /// What is built in, for a configuration that cannot be read; the log is where it says, if it says that.
+    #[must_use]
+    pub fn built_in(network: &Network) -> Option<Self> {
+        let rotation = || Rotation { path: LOG.into(), max_megabytes: 100, max_days: 30, max_files: 7 };
+        let (level, rotation) = log(network).unwrap_or_else(|_| (Level::Info, rotation()));
+        Some(Self {
+            mode: None,
+            first_nic: IfName::parse(FIRST_NIC).ok()?,
+            socket: wire::SOCKET.into(),
+            level,
+            rotation,
+        })
+    }
+}
+
+/// `logOptions`.
+fn log(network: &Network) -> Result<(Level, Rotation), Error> {
+    let keys = Keys::of(network, "logOptions.")?;
+    let level = keys.text("logLevel")?.map(|text| {
+        Level::parse(text).ok_or_else(|| keys.wrong("logLevel", "one of debug, info, warn, error"))
+    });
+    let rotation = Rotation {
+        path: keys.path("logFile", LOG)?,
+        max_megabytes: keys.number("logMaxSize", 100)?,
+        max_days: keys.number("logMaxAge", 30)?,
+        max_files: keys.number("logMaxCount", 7)?,
+    };
+    Ok((level.transpose()?.unwrap_or(Level::Info), rotation))
 }
 
 impl Config {

@@ -24,8 +24,16 @@ impl Plugin for Coordinator {
     }
 
     fn del(&self, attachment: &Attachment) -> Result<(), Error> {
-        let local = Local::read(&attachment.network)?;
-        del(attachment, &local, &log(&local, "DEL", attachment));
+        // A configuration that was broken after the ADD is no reason to leave anything behind.
+        let (local, wrong) = match Local::read(&attachment.network) {
+            Ok(local) => (local, None),
+            Err(error) => (Local::built_in(&attachment.network).ok_or_else(|| error.clone())?, Some(error)),
+        };
+        let log = log(&local, "DEL", attachment);
+        if let Some(error) = wrong {
+            log.write(Level::Warn, &error.message, &[]);
+        }
+        del(attachment, &local, &log);
         Ok(())
     }
 

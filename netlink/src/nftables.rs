@@ -126,7 +126,14 @@ impl Nftables {
         text(&mut payload, TABLE, table);
         match self.socket.ask(&doing, GET_RULE, Want::All, &payload) {
             Ok(messages) => Ok(Some(messages.len()).filter(|count| *count > 0)),
-            Err(error) if error.code().is_some_and(is_unknown) => Ok(None),
+            // EINVAL is what a kernel without nftables says to anything but a transaction.
+            Err(error)
+                if error
+                    .code()
+                    .is_some_and(|code| is_unknown(code) || code == Errno::INVAL.raw_os_error()) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

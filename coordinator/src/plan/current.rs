@@ -136,7 +136,9 @@ impl Running<'_> {
             |address: IpAddr| self.pod.rules.iter().any(|rule| rule.from == Some(Block::one(address)));
         for link in self.pod.links.iter().filter(|link| link.index != self.cable.pod.index) {
             for address in self.pod.addresses_of(link.index).map(|it| it.address) {
-                if address.is_loopback() || !(link.name == self.first_nic || has_table(address)) {
+                let is_spoken = self.gateway(Family::of(address)).is_some();
+                if address.is_loopback() || !is_spoken || !(link.name == self.first_nic || has_table(address))
+                {
                     continue;
                 }
                 if let Some(mac) = self.cable.pod.mac {

@@ -279,6 +279,10 @@ impl Planner<'_> {
         }
         for address in links.iter().flat_map(|link| pod.addresses_of(link.index)).map(|it| it.address) {
             let family = Family::of(address);
+            // A node that does not speak the family has it switched off, perhaps.
+            if self.gateway(family).is_none() {
+                continue;
+            }
             if let Some(mac) = cable.pod.mac {
                 wanted.neighbour(Neighbour { device: cable.node.index, address, mac });
             }

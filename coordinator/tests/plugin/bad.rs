@@ -223,3 +223,61 @@ fn what_was_made_before_a_refusal_is_taken_back() {
     net1.network["policyRoutes"] = json!([{ "dst": "192.0.2.0/24", "gw": "10.9.1.5" }]);
     refused(&world, &pod, &net1, 110, &["192.0.2.0/24"]);
 }
+
+#[test]
+fn a_node_without_ipv6_and_one_that_has_it_off_for_new_interfaces_serve_pods_that_have_it() {
+    let world = World::new();
+    world.node.set("ipv6/conf/default/disable_ipv6", "1");
+    let pod = world.pod(5);
+    let runtime = Runtime::new(&pod, "six");
+    runtime.must(&world.node, "ADD");
+    runtime.must(&world.node, "CHECK");
+    pod.serve("[fd00:9::5]:80");
+    assert!(world.node.call("[fd00:9::5]:80").is_some());
+    assert_eq!(world.node.get("ipv6/conf/default/disable_ipv6"), "1");
+    runtime.must(&world.node, "DEL");
+    world.node.set("ipv6/conf/all/disable_ipv6", "1");
+    runtime.must(&world.node, "ADD");
+    runtime.must(&world.node, "CHECK");
+    assert!(runtime.log().contains("no IPv6 address"), "{}", runtime.log());
+    pod.serve("10.9.0.5:80");
+    assert!(world.node.call("10.9.0.5:80").is_some());
+}
+
+#[test]
+fn a_del_whose_configuration_is_broken_takes_everything_back() {
+    let world = World::new();
+    let pod = world.pod(5);
+    let mut runtime = Runtime::new(&pod, "broken");
+    runtime.must(&world.node, "ADD");
+    runtime.network["mode"] = json!("sideways");
+    runtime.network["prevResult"] = json!("nonsense");
+    runtime.must(&world.node, "DEL");
+    assert!(!world.node.all().contains("vethbroken"));
+    assert!(runtime.log().contains("mode"), "{}", runtime.log());
+}
+
+#[test]
+fn pods_that_start_at_once_do_not_get_in_each_others_way() {
+    let world = World::new();
+    let pods: Vec<Space> = (10..26).map(|last| world.pod(last)).collect();
+    let runtimes: Vec<_> =
+        pods.iter().zip(0..).map(|(pod, n)| Runtime::new(pod, &format!("many{n:02}"))).collect();
+    for _ in 0..2 {
+        let children: Vec<_> = runtimes.iter().map(|runtime| runtime.start(&world.node, "ADD")).collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        }
+        assert_eq!(world.node.ip("rule show").matches("lookup 500").count(), 1);
+        assert_eq!(world.node.ip("route show table 500").lines().count(), 16);
+        for runtime in &runtimes {
+            runtime.must(&world.node, "CHECK");
+        }
+        let children: Vec<_> = runtimes.iter().map(|runtime| runtime.start(&world.node, "DEL")).collect();
+        for child in children {
+            assert!(child.wait_with_output().unwrap().status.success());
+        }
+        assert!(!world.node.all().contains("vethmany") && !world.node.all().contains("table 500"));
+    }
+}

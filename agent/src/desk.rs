@@ -10,6 +10,7 @@
 mod batch;
 mod context;
 mod job;
+mod notice;
 mod page;
 mod store;
 mod turn;
@@ -32,9 +33,9 @@ use batch::{Outcome, Verdict};
 pub(crate) use context::{Context, Told, Trouble};
 pub use job::{DeskError, Filter, Held, Record, TakeError, Taken};
 pub(crate) use job::{Freeing, Job, Taking};
+pub(crate) use notice::{Notice, writer};
 use page::Page;
 use store::{Failure, Store};
-pub(crate) use turn::Notice;
 use turn::Turn;
 
 /// First wait after the API server did not answer; it doubles.
@@ -82,8 +83,9 @@ pub(crate) async fn run(
     jobs: mpsc::UnboundedReceiver<Job>,
     door: mpsc::WeakUnboundedSender<Job>,
 ) {
-    let store = Store::new(&context.client, &context.pool);
+    let store = Store::new(&context.client, &context.pool, &context.writer);
     let ledger = Ledger::new(context.rest, context.cap);
+    let turn = Turn::new(context.writer.clone());
     let mut desk = Desk {
         context,
         jobs,
@@ -98,7 +100,7 @@ pub(crate) async fn run(
         frees: Vec::new(),
         lists: Vec::new(),
         reserved: Arc::default(),
-        turn: Turn::default(),
+        turn,
         shared: 0,
         failures: 0,
     };
@@ -256,7 +258,8 @@ impl Desk {
 
     /// Waits until it is our turn to write, and answers meanwhile what needs no write.
     async fn wait_for_turn(&mut self) {
-        let mut turn = std::mem::take(&mut self.turn);
+        // Taken out: the desk goes on meanwhile.
+        let mut turn = std::mem::replace(&mut self.turn, Turn::new(String::new()));
         let mut notices = self.context.notices.clone();
         {
             let mut ours = pin!(turn.wait(&mut notices));
@@ -379,11 +382,9 @@ impl Desk {
     /// Writes what the ledger holds. False: it is not known to be written, and to be done again.
     async fn write(&mut self, outcome: &Outcome) -> bool {
         let Some(page) = &mut self.page else { return false };
-        let begun = Instant::now();
         let failure = match self.store.write(&page.version, &page.beside, self.ledger.records()).await {
             Ok(version) => {
-                let now = Instant::now();
-                self.turn.won(now, now - begun);
+                self.turn.won(Instant::now(), &self.context.notices.borrow());
                 page.version = version;
                 self.ledger.commit();
                 (self.context.tell)(Told::Free(self.ledger.unheld()));

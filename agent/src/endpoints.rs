@@ -28,9 +28,10 @@ use write::{Failed, Writer};
 /// How many endpoints are written at once.
 const AT_ONCE: usize = 4;
 
-/// How long a write waits at most for the plugins that wait for theirs: the API server has the pools first.
+/// How long a write waits at most for the plugins that wait for theirs, here and elsewhere: the API server has the pools
+/// first.
 const YIELD: Duration = Duration::from_secs(2);
-/// How often it is looked whether plugins still wait.
+/// How often it is looked whether they still wait.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How long one write may take.
@@ -38,6 +39,9 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// How long the writes that wait get when the agent stops.
 pub const LAST: Duration = Duration::from_secs(3);
+
+/// Whether the API server has more urgent work at the moment.
+pub type Rush = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The endpoints of this node. Clones share them.
 #[derive(Clone)]
@@ -47,21 +51,24 @@ struct Shared {
     client: Client,
     writer: Writer,
     metrics: Metrics,
+    rush: Rush,
     book: Mutex<Book>,
     wake: Notify,
 }
 
 impl Endpoints {
-    /// Makes the handle, and the task that writes until `shutdown` and then what is left of it, for at most [`LAST`].
+    /// Makes the handle, and the task that writes until `shutdown` and then what is left of it, for at most [`LAST`]. It
+    /// yields while there is a `rush`.
     pub fn start(
         client: Client,
         node: &str,
         owners: Owners,
         metrics: Metrics,
+        rush: Rush,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + use<>) {
         let writer = Writer::new(client.clone(), node, owners);
-        let shared = Shared { client, writer, metrics, book: Mutex::default(), wake: Notify::new() };
+        let shared = Shared { client, writer, metrics, rush, book: Mutex::default(), wake: Notify::new() };
         let endpoints = Self(Arc::new(shared));
         (endpoints.clone(), endpoints.run(shutdown))
     }
@@ -104,7 +111,7 @@ impl Endpoints {
         let mut last = None;
         loop {
             let now = Instant::now();
-            let yields = last.is_none() && self.0.metrics.is_busy();
+            let yields = last.is_none() && (self.0.rush)();
             let until = if yields { now.checked_sub(YIELD).unwrap_or(now) } else { now };
             while writes.len() < AT_ONCE
                 && let Some(job) = self.0.book().next(until)

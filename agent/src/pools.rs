@@ -55,6 +55,8 @@ pub struct Records {
 struct Inner {
     client: Client,
     node: String,
+    /// As whom its pools are written.
+    writer: String,
     rules: Rules,
     epoch: Instant,
     stop: CancellationToken,
@@ -125,6 +127,7 @@ impl Pools {
         let inner = Inner {
             client,
             node: node.to_owned(),
+            writer: desk::writer(node),
             rules,
             epoch: Instant::now(),
             stop,
@@ -151,6 +154,16 @@ impl Pools {
         // The senders live as long as we do.
         let _ = self.inner.ready.subscribe().wait_for(|ready| *ready).await;
         let _ = self.inner.reserved.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Whether agents of other nodes are just writing a pool that this one uses.
+    #[must_use]
+    pub fn others_write(&self) -> bool {
+        let now = Instant::now();
+        let state = self.inner.state();
+        let watched = state.pools.values().filter(|entry| entry.desk.is_some());
+        let mut watched = watched.filter_map(|entry| entry.watched.as_ref());
+        watched.any(|watched| watched.notices.borrow().others_write(&self.inner.writer, now))
     }
 
     /// Returns whether [`ready`](Self::ready) would return at once.
@@ -325,6 +338,7 @@ impl Inner {
         let context = Context {
             client: self.client.clone(),
             pool: pool.to_owned(),
+            writer: self.writer.clone(),
             // Without a watch its sender is gone at once, which the desk takes as that.
             notices: watched
                 .map_or_else(|| watch::channel(Notice::default()).1, |known| known.notices.subscribe()),

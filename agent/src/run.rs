@@ -59,8 +59,12 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
     let pools = Pools::start(client.clone(), &settings.node, rules, stop.clone(), &work);
     pools.measure(metrics.clone());
     let owners = Owners::new(client.clone());
+    let rush = {
+        let (metrics, pools) = (metrics.clone(), pools.clone());
+        Box::new(move || metrics.is_busy() || pools.others_write())
+    };
     let (endpoints, write_endpoints) =
-        Endpoints::start(client.clone(), &settings.node, owners.clone(), metrics.clone(), stop.clone());
+        Endpoints::start(client.clone(), &settings.node, owners.clone(), metrics.clone(), rush, stop.clone());
     let writing = tokio::spawn(write_endpoints);
     let agent = Arc::new(Agent {
         settings,

@@ -19,6 +19,7 @@ mod price;
 mod rate;
 mod stage;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use stage::Stage;
@@ -45,19 +46,19 @@ impl Size {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let brief = std::env::var("SPIDERPOOL_BENCH").is_ok_and(|size| size == "brief");
     let size = if brief { Size::BRIEF } else { Size::FULL };
-    let stage = Stage::new().await;
     // Cargo adds options of its own.
     let chosen: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let parts = ["latency", "rate", "price", "kubelet", "memory"];
     if let Some(unknown) = chosen.iter().find(|name| !parts.contains(&name.as_str())) {
         eprintln!("allocation: there is no part {unknown}; there are {}", parts.join(", "));
-        std::process::exit(2);
+        return ExitCode::from(2);
     }
+    let stage = Stage::new().await;
     for part in parts.iter().filter(|part| chosen.is_empty() || chosen.iter().any(|name| name == *part)) {
         match *part {
             "latency" => latency::measure(&stage, &size).await,
@@ -67,6 +68,7 @@ async fn main() {
             _ => memory::measure(&stage, &size).await,
         }
     }
+    ExitCode::SUCCESS
 }
 
 /// Prints one line of the table.

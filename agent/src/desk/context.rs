@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     /// The pool's name.
     pub(crate) pool: String,
+    /// As whom this agent writes.
+    pub(crate) writer: String,
     /// What the watch says of the pool.
     pub(crate) notices: watch::Receiver<Notice>,
     /// The addresses that no pod may get; none until they are known.

@@ -38,6 +38,7 @@ pub(super) struct Store {
     client: Client,
     request: Request,
     name: String,
+    params: PostParams,
 }
 
 /// A pool as it was read.
@@ -79,11 +80,12 @@ struct Status<'a> {
 }
 
 impl Store {
-    pub(super) fn new(client: &Client, name: &str) -> Self {
+    pub(super) fn new(client: &Client, name: &str, writer: &str) -> Self {
         Self {
             client: client.clone(),
             request: Request::new(SpiderIPPool::url_path(&(), None)),
             name: name.to_owned(),
+            params: PostParams { field_manager: Some(writer.to_owned()), ..PostParams::default() },
         }
     }
 
@@ -120,10 +122,10 @@ impl Store {
             status: Status { allocated_ips, allocated_ip_count: records.len(), beside },
         };
         let body = serde_json::to_vec(&body).map_err(|error| unwritable(error.to_string()))?;
-        let request = self.request.replace_subresource("status", &self.name, &PostParams::default(), body);
+        let request = self.request.replace_subresource("status", &self.name, &self.params, body);
         let mut request = request.map_err(|error| unwritable(error.to_string()))?;
         // The server would parse all of it once more to tell of unknown fields.
-        if let Ok(uri) = format!("{}fieldValidation=Ignore", request.uri()).parse() {
+        if let Ok(uri) = format!("{}&fieldValidation=Ignore", request.uri()).parse() {
             *request.uri_mut() = uri;
         }
         if let Ok(accept) = METADATA_ONLY.parse() {

@@ -69,18 +69,17 @@ impl Inner {
     fn seen(&self, by: usize, pool: PartialObjectMeta<SpiderIPPool>) {
         let name = pool.name_any();
         let metadata = pool.metadata;
-        let version = metadata.resource_version.unwrap_or_default();
+        let now = Instant::now();
         let spec = Spec {
-            uid: metadata.uid.unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
-            annotations: metadata.annotations,
+            annotations: metadata.annotations.clone(),
         };
-        let notice = Notice { version, at: Instant::now() };
         let mut state = self.state();
         let entry = state.pools.entry(name.clone()).or_default();
         if let Some(watched) = &mut entry.watched {
             watched.by = by;
-            watched.notices.send_replace(notice);
+            watched.notices.send_modify(|notice| notice.hear(&metadata, now));
             if watched.spec == spec {
                 // Somebody else may have freed addresses.
                 if let Some(known) = entry.candidate.as_mut().filter(|known| known.free == Some(0)) {
@@ -91,6 +90,8 @@ impl Inner {
             watched.spec = spec;
             watched.pending = true;
         } else {
+            let mut notice = Notice::default();
+            notice.hear(&metadata, now);
             let notices = watch::Sender::new(notice);
             entry.watched = Some(Watched { by, spec, pending: true, notices });
             // One that was made without a watch does not hear it: the next job gets another, and it ends.

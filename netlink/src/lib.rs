@@ -29,7 +29,7 @@ pub use address::Address;
 pub use change::Change;
 pub use error::Error;
 pub use family::{Block, Family};
-pub use link::{Link, Veth};
+pub use link::{GROUP, Link, Veth};
 pub use mac::Mac;
 pub use neighbour::Neighbour;
 pub use netns::Netns;

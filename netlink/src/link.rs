@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::message::{Message, attribute, attributes, nested, number, string, text};
 use crate::socket::{CREATE, EXCLUSIVE, Request, Want, ask};
-use crate::{Address, Error, Mac};
+use crate::{Address, Error, Mac, PROTOCOL};
 
 pub(crate) const NEW_LINK: u16 = 16;
 pub(crate) const DELETE_LINK: u16 = 17;
@@ -21,7 +21,11 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
+
+/// The group of our cables' ends on the node: `ip link show group 83` lists them, and a rule of a packet filter can name them all.
+pub const GROUP: u32 = PROTOCOL as u32;
 
 const IFF_UP: u32 = 1;
 const IFF_NOARP: u32 = 0x80;
@@ -179,6 +183,7 @@ impl Veth {
         };
         let mut payload = Vec::new();
         end(&mut payload, IFF_UP, &self.name, self.mac);
+        attribute(&mut payload, IFLA_GROUP, &GROUP.to_ne_bytes());
         nested(&mut payload, IFLA_LINKINFO, |info| {
             attribute(info, IFLA_INFO_KIND, b"veth");
             nested(info, IFLA_INFO_DATA, |data| {

@@ -32,7 +32,7 @@ fn a_first_interface_gets_a_cable_ways_to_its_node_and_to_services() {
     let link = pod.ip("-d link show veth0");
     assert!(has(&link, "mtu 1400") && has(&link, "UP,LOWER_UP"), "{link}");
     let link = world.node.ip(&format!("-d link show {NODE_END}"));
-    assert!(has(&link, "mtu 1400") && has(&link, "UP,LOWER_UP"), "{link}");
+    assert!(has(&link, "mtu 1400") && has(&link, "UP,LOWER_UP") && has(&link, "group 83"), "{link}");
 
     let routes = pod.ip("route show table main");
     for wanted in [

@@ -1,7 +1,7 @@
 //! The coordinator: a pod's way to its own node, to services, and through several interfaces.
 //!
 //! [`plan`](mod@plan) decides and knows no kernel; [`sides`] asks and tells the kernel; [`Coordinator`] is the CNI plugin over
-//! both, and [`refresh`](mod@refresh) is for whoever keeps running pods up to date.
+//! both. [`refresh`](mod@refresh) and [`services`] are for whoever looks after a node and its running pods.
 
 mod add;
 pub mod cable;
@@ -13,6 +13,7 @@ pub mod marks;
 pub mod plan;
 pub mod refresh;
 pub mod scene;
+pub mod services;
 pub mod sides;
 mod sysctl;
 mod verbs;

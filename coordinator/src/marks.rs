@@ -16,7 +16,7 @@ use crate::sides::Sides;
 pub const TABLE: &str = "spiderpool";
 
 /// The same for the older packet filter.
-const MARKS: Marks<'static> = Marks { input: POD_END, mark: REPLY_MARK };
+const MARKS: Marks<'static> = Marks::Replies { input: POD_END, mark: REPLY_MARK };
 
 /// By what it is marked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,12 +97,16 @@ pub fn check(sides: &Sides, families: &[Family]) -> Result<Option<String>, Error
 
 /// Whether the pod has the older filter's table: asking the filter itself would load it, on a node that may do without.
 fn in_use(sides: &Sides, family: Family) -> Result<bool, Error> {
+    sides.in_pod(|| has_mangle(family))
+}
+
+/// The same of the calling thread's namespace.
+pub(crate) fn has_mangle(family: Family) -> bool {
     let path = match family {
         Family::V4 => "/proc/thread-self/net/ip_tables_names",
         Family::V6 => "/proc/thread-self/net/ip6_tables_names",
     };
-    let names = sides.in_pod(|| fs::read_to_string(path).unwrap_or_default())?;
-    Ok(names.lines().any(|name| name == "mangle"))
+    fs::read_to_string(path).unwrap_or_default().lines().any(|name| name == "mangle")
 }
 
 /// Takes it back.

@@ -112,6 +112,16 @@ impl Block {
         self.prefix
     }
 
+    /// Ones where its addresses have something in common, and zeros behind.
+    #[must_use]
+    pub fn mask(self) -> IpAddr {
+        let ones = match self.family() {
+            Family::V4 => IpAddr::from([0xff; 4]),
+            Family::V6 => IpAddr::from([0xff; 16]),
+        };
+        Self::holding(ones, self.prefix).map_or(ones, Self::first)
+    }
+
     /// Its family.
     #[must_use]
     pub const fn family(self) -> Family {

@@ -45,6 +45,8 @@ pub enum Hook {
     Output,
     /// As they come in, to change where they go.
     DestinationNat,
+    /// As they leave, to change where they come from.
+    SourceNat,
 }
 
 impl Hook {
@@ -54,6 +56,7 @@ impl Hook {
             Self::Prerouting => ("filter", 0, -150),
             Self::Output => ("route", 3, -150),
             Self::DestinationNat => ("nat", 0, -100),
+            Self::SourceNat => ("nat", 4, 100),
         }
     }
 }

@@ -105,16 +105,24 @@ fn rewrite(family: Family, marks: &Marks<'_>, wish: Wish) -> Result<Option<bool>
     };
     for _ in 0..TRIES {
         let Some(mangle) = read(&socket, layout).map_err(kernel)? else { return Ok(None) };
-        let ours = mangle.entries.iter().filter(|entry| marks.is_ours(layout, entry)).count();
-        let missing = ours < 2;
-        if wish == Wish::AsIs
-            || (missing, wish) == (false, Wish::Present)
-            || (ours, wish) == (0, Wish::Absent)
-        {
+        let wanted = marks.entries(family);
+        let ours: Vec<_> = mangle.entries.iter().filter(|entry| marks.is_ours(layout, entry)).collect();
+        // Addresses and masks are what distinguishes ours from each other.
+        let is_there =
+            |entry: &[u8]| ours.iter().any(|held| held.get(..layout.input) == entry.get(..layout.input));
+        let missing = ours.len() != wanted.len() || !wanted.iter().all(|(_, entry)| is_there(entry));
+        let is_done = match wish {
+            Wish::AsIs => true,
+            Wish::Present => !missing,
+            Wish::Absent => ours.is_empty(),
+        };
+        if is_done {
             return Ok(Some(missing));
         }
-        let block =
-            mangle.rewritten(layout, marks, wish).ok_or_else(|| Error::Malformed { doing: doing.clone() })?;
+        let added = if wish == Wish::Present { wanted } else { Vec::new() };
+        let block = mangle
+            .rewritten(layout, marks, &added)
+            .ok_or_else(|| Error::Malformed { doing: doing.clone() })?;
         let mut counters = vec![0; mangle.entries.len() * COUNTERS];
         match set_option(&socket, layout.level, INFO_OR_REPLACE, &block, COUNTERS_POINTER, &mut counters) {
             Ok(()) => return Ok(Some(missing)),
@@ -166,10 +174,8 @@ fn parse(layout: Layout, info: &[u8], mut rest: &[u8]) -> Option<Mangle> {
 }
 
 impl Mangle {
-    /// The block that replaces the table.
-    fn rewritten(&self, layout: Layout, marks: &Marks<'_>, wish: Wish) -> Option<Vec<u8>> {
-        let beginning = |hook: usize| self.beginnings.get(hook).copied();
-        let (incoming, outgoing) = (beginning(PREROUTING)?, beginning(OUTPUT)?);
+    /// The block that replaces the table: without ours, and with what is added at the beginning of its hook.
+    fn rewritten(&self, layout: Layout, marks: &Marks<'_>, added: &[(usize, Vec<u8>)]) -> Option<Vec<u8>> {
         let (mut entries, mut moved) = (Vec::<u8>::new(), Vec::new());
         let (mut beginnings, mut old, mut count) = (self.beginnings, 0_u32, 0_u32);
         let size = |bytes: &[u8]| u32::try_from(bytes.len()).ok();
@@ -180,12 +186,7 @@ impl Mangle {
                     *beginnings.get_mut(hook)? = size(&entries)?;
                 }
             }
-            let added = match wish {
-                Wish::Present if old == incoming => Some(marks.incoming(layout)),
-                Wish::Present if old == outgoing => Some(marks.outgoing(layout)),
-                _ => None,
-            };
-            if let Some(added) = added {
+            for (_, added) in added.iter().filter(|(hook, _)| self.beginnings.get(*hook) == Some(&old)) {
                 entries.extend(added);
                 count += 1;
             }
@@ -246,7 +247,7 @@ fn is_unknown(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    const MARKS: Marks<'static> = Marks { input: "veth0", mark: 0x2000_0000 };
+    const MARKS: Marks<'static> = Marks::Replies { input: "veth0", mark: 0x2000_0000 };
 
     /// An entry whose target jumps, or has a verdict.
     fn standard(layout: Layout, verdict: i32) -> Vec<u8> {
@@ -272,7 +273,9 @@ mod tests {
 
     #[test]
     fn jumps_lead_to_their_chains_when_rules_came_before_them_and_when_they_went() {
-        for layout in Family::BOTH.map(Layout::of) {
+        for family in Family::BOTH {
+            let layout = Layout::of(family);
+            let ours = MARKS.entries(family);
             let number = |length: usize| u32::try_from(length).unwrap();
             let size = number(layout.head + 40);
             // A jump into the chain behind the five policies, which are at 1 to 5.
@@ -285,8 +288,8 @@ mod tests {
                 ends: [size, size * 2, size * 3, size * 4, size * 5],
                 entries,
             };
-            let with = back(layout, &mangle.rewritten(layout, &MARKS, Wish::Present).unwrap());
-            let (first, second) = (MARKS.incoming(layout).len(), MARKS.outgoing(layout).len());
+            let with = back(layout, &mangle.rewritten(layout, &MARKS, &ours).unwrap());
+            let (first, second) = (ours[0].1.len(), ours[1].1.len());
             let (first, second) = (number(first), number(second));
             assert_eq!(verdicts(layout, &with)[0], chain + (first + second).cast_signed());
             assert_eq!(
@@ -295,7 +298,7 @@ mod tests {
             );
             assert_eq!(with.ends[3..], [size * 4 + first + second, size * 5 + first + second]);
             assert_eq!(with.entries.iter().filter(|entry| MARKS.is_ours(layout, entry)).count(), 2);
-            let without = back(layout, &with.rewritten(layout, &MARKS, Wish::Absent).unwrap());
+            let without = back(layout, &with.rewritten(layout, &MARKS, &[]).unwrap());
             assert_eq!(without.entries, mangle.entries);
             assert_eq!((without.beginnings, without.ends), (mangle.beginnings, mangle.ends));
         }

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use netlink::{Chain, Family, Hook, Nftables, Statement, Table, xtables};
+use coordinator::services::{MASQUERADE_MARK, Marked, masquerade as masquerade_services};
+use netlink::{Block, Chain, Family, GROUP, Hook, Nftables, Statement, Table, xtables};
 use serde_json::json;
 
 use crate::call::Runtime;
@@ -11,6 +12,11 @@ use crate::world::World;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+fn block(text: &str) -> Block {
+    let (address, prefix) = text.split_once('/').unwrap();
+    Block::holding(ip(address), prefix.parse().unwrap()).unwrap()
 }
 
 /// A pod with the coordinator.
@@ -105,7 +111,7 @@ fn a_client_behind_the_node_is_answered_through_the_node_and_seen_as_itself() {
     assert_eq!(world.outside.call_once("192.0.2.10:80"), None);
     assert_eq!(world.outside.call_once("[2001:db8:1::10]:80"), None);
     // Kernels without nftables do the same by their older packet filter.
-    let marks = xtables::Marks { input: "veth0", mark: 0x2000_0000 };
+    let marks = xtables::Marks::Replies { input: "veth0", mark: 0x2000_0000 };
     for family in Family::BOTH {
         assert_eq!(pod.inside(|| xtables::mark(family, &marks)).unwrap(), Some(true));
     }
@@ -186,4 +192,47 @@ fn two_pods_with_each_others_interface_as_default_reach_each_other_and_services(
     world.node.serve("10.9.0.2:80");
     service(&world.node, "a", "10.96.0.20", "10.9.0.2");
     assert!(one.call("10.96.0.20:80").is_some() && two.call("10.96.0.20:80").is_some());
+}
+
+#[test]
+fn a_service_whose_endpoint_is_elsewhere_answers_when_kube_proxy_is_asked_to_masquerade() {
+    let world = World::new();
+    let pod = pod(&world, 5);
+    world.outside.ip("address add 10.9.0.77/24 dev port0");
+    world.outside.ip("address add fd00:9::77/64 dev port0 nodad");
+    world.outside.serve("10.9.0.77:80");
+    world.outside.serve("[fd00:9::77]:80");
+    service(&world.node, "a", "10.96.0.30", "10.9.0.77");
+    service(&world.node, "b", "fd00:96::30", "fd00:9::77");
+    // What kube-proxy does with what has its mark, in whichever mode.
+    let masquerade = vec![Statement::PacketHas(MASQUERADE_MARK), Statement::Masquerade];
+    let chain = Chain { name: "nat".to_owned(), hook: Hook::SourceNat, rules: vec![masquerade] };
+    let kube_proxy = Table { name: "kube-proxy".to_owned(), chains: vec![chain] };
+    assert!(world.node.inside(|| Nftables::open().unwrap().unwrap().replace(&kube_proxy)).unwrap());
+    let ask = |blocks: &[Block]| {
+        assert_eq!(world.node.inside(|| masquerade_services(blocks, MASQUERADE_MARK)).unwrap(), Marked::Yes);
+    };
+    let blocks = [block("10.96.0.0/12"), block("fd00:96::/112")];
+
+    assert_eq!(pod.call_once("10.96.0.30:80"), None, "the endpoint answers past the node");
+    ask(&blocks);
+    ask(&blocks);
+    assert_eq!(pod.call("10.96.0.30:80"), Some(ip("10.9.0.2")));
+    assert!(pod.call("[fd00:96::30]:80").is_some());
+    // Only services: the node sees the pod as itself, and so does the world.
+    world.node.serve("10.9.0.2:80");
+    assert_eq!(pod.call("10.9.0.2:80"), Some(ip("10.9.0.5")));
+    assert_eq!(pod.call("10.9.0.77:80"), Some(ip("10.9.0.5")));
+    ask(&[]);
+    assert_eq!(pod.call_once("10.96.0.30:80"), None);
+
+    // The same by the older packet filter.
+    let marks = xtables::Marks::Destinations { group: GROUP, blocks: &blocks, mark: MASQUERADE_MARK };
+    for family in Family::BOTH {
+        assert_eq!(world.node.inside(|| xtables::mark(family, &marks)).unwrap(), Some(true));
+    }
+    assert_eq!(pod.call("10.96.0.30:80"), Some(ip("10.9.0.2")));
+    assert!(pod.call("[fd00:96::30]:80").is_some());
+    ask(&[]);
+    assert_eq!(pod.call_once("10.96.0.30:80"), None);
 }

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use crate::Block;
 use crate::address::octets;
 use crate::message::{attribute, nested, text};
 
@@ -11,6 +12,7 @@ const REGISTER: u32 = 1;
 const META_MARK: u32 = 3;
 const META_INPUT_NAME: u32 = 6;
 const META_PROTOCOL: u32 = 15;
+const META_INPUT_GROUP: u32 = 21;
 const CT_STATE: u32 = 0;
 const CT_MARK: u32 = 3;
 /// The bit of a connection's state that its first packet has.
@@ -33,8 +35,16 @@ pub enum Statement {
     MarkPacket(u32),
     /// Goes on only for packets to this address.
     GoesTo(IpAddr),
+    /// Goes on only for packets to an address of this block.
+    GoesInto(Block),
+    /// Goes on only for packets that came in through an interface of this group.
+    CameThroughGroup(u32),
+    /// Goes on only when the packet has these bits.
+    PacketHas(u32),
     /// Sends the connection to this address instead.
     SendTo(IpAddr),
+    /// Has the connection come from this host.
+    Masquerade,
 }
 
 impl Statement {
@@ -65,7 +75,9 @@ impl Statement {
                 });
                 vec![meta_load(META_MARK), bits(!mark, *mark), store]
             }
-            Self::GoesTo(address) => {
+            Self::GoesTo(address) => Self::GoesInto(Block::one(*address)).expressions(),
+            Self::GoesInto(block) => {
+                let address = block.first();
                 // Where the header has its destination; the first of the two is also what nf_tables calls the family.
                 let (family, offset, length) = if address.is_ipv4() { (2, 16, 4) } else { (10, 24, 16) };
                 let load = expression("payload", |data| {
@@ -78,9 +90,17 @@ impl Statement {
                     meta_load(META_PROTOCOL),
                     compare(EQUAL, &[family]),
                     load,
-                    compare(EQUAL, &octets(*address)),
+                    keep(&octets(block.mask())),
+                    compare(EQUAL, &octets(address)),
                 ]
             }
+            Self::CameThroughGroup(group) => {
+                vec![meta_load(META_INPUT_GROUP), compare(EQUAL, &group.to_ne_bytes())]
+            }
+            Self::PacketHas(mark) => {
+                vec![meta_load(META_MARK), bits(*mark, 0), compare(EQUAL, &mark.to_ne_bytes())]
+            }
+            Self::Masquerade => vec![expression("masq", |_| {})],
             Self::SendTo(address) => {
                 let value = expression("immediate", |data| {
                     number(data, 1, REGISTER);
@@ -128,6 +148,18 @@ fn compare(how: u32, with: &[u8]) -> Vec<u8> {
         number(data, 1, REGISTER);
         number(data, 2, how);
         nested(data, 3, |value| attribute(value, 1, with));
+    })
+}
+
+/// Keeps the bits of an address's mask.
+fn keep(mask: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(mask.len()).unwrap_or(16);
+    expression("bitwise", |data| {
+        number(data, 1, REGISTER);
+        number(data, 2, REGISTER);
+        number(data, 3, length);
+        nested(data, 4, |value| attribute(value, 1, mask));
+        nested(data, 5, |value| attribute(value, 1, &vec![0; mask.len()]));
     })
 }
 

@@ -1,13 +1,27 @@
-use super::Layout;
+use super::{Layout, OUTPUT, PREROUTING};
+use crate::address::octets;
 use crate::message::{number, short, string};
+use crate::{Block, Family};
 
-/// Connections that come in through an interface are marked, and so are the packets that this host sends in answer.
+/// What is marked. Marks are sets of bits: others are left as they are.
 #[derive(Clone, Copy, Debug)]
-pub struct Marks<'a> {
-    /// The interface.
-    pub input: &'a str,
-    /// The bits of connections and packets; others are left as they are.
-    pub mark: u32,
+pub enum Marks<'a> {
+    /// Connections that come in through an interface, and the packets that this host sends in answer.
+    Replies {
+        /// The interface.
+        input: &'a str,
+        /// The bits of connections and packets.
+        mark: u32,
+    },
+    /// Packets that come in through a group of interfaces and go to certain blocks.
+    Destinations {
+        /// The group's number.
+        group: u32,
+        /// The blocks, of either family.
+        blocks: &'a [Block],
+        /// The bits of packets.
+        mark: u32,
+    },
 }
 
 /// The head of a match or target: its size, its name, its revision.
@@ -19,48 +33,84 @@ const STATE: u16 = 1;
 const CONNTRACK: usize = 164;
 const CONNTRACK_FLAGS: usize = 146;
 const CONNTRACK_STATES: usize = 150;
+/// That `devgroup` looks at where a packet comes from.
+const SOURCE_GROUP: u32 = 1;
 
 impl Marks<'_> {
-    /// `-i INPUT -m conntrack --ctstate NEW -j CONNMARK --set-xmark MARK/MARK`
-    pub(super) fn incoming(&self, layout: Layout) -> Vec<u8> {
-        let mut conntrack = vec![0; CONNTRACK];
-        put(&mut conntrack, CONNTRACK_FLAGS, &STATE.to_ne_bytes());
-        put(&mut conntrack, CONNTRACK_STATES, &NEW.to_ne_bytes());
-        let mark = self.mark.to_ne_bytes();
-        // What is set, which bits make way for it, and those of the packet, of which none; the mode is "set", without a shift.
-        let connmark = [mark, mark, [0; 4], [0; 4]].concat();
-        let mut head = vec![0; layout.head];
-        put(&mut head, layout.input, self.input.as_bytes());
-        // The mask covers the name and what ends it, so that no longer name fits.
-        put(&mut head, layout.input + 32, &vec![0xff; self.input.len() + 1]);
-        entry(layout, head, &extension("conntrack", 3, &conntrack), &extension("CONNMARK", 2, &connmark))
-    }
-
-    /// `-m connmark --mark MARK/MARK -j MARK --set-xmark MARK/MARK`
-    pub(super) fn outgoing(&self, layout: Layout) -> Vec<u8> {
-        let mark = self.mark.to_ne_bytes();
-        let connmark = [mark, mark, [0; 4]].concat();
-        let target = [mark, mark].concat();
-        entry(
-            layout,
-            vec![0; layout.head],
-            &extension("connmark", 1, &connmark),
-            &extension("MARK", 2, &target),
-        )
-    }
-
-    /// Whether an entry is one of the two. The kernel changes some bytes of an entry, so not all are compared.
-    pub(super) fn is_ours(&self, layout: Layout, entry: &[u8]) -> bool {
-        let target = short(entry, layout.distances).map_or(0, usize::from);
-        let name = string(entry.get(target + 2..target + 31).unwrap_or_default());
-        let sets = number(entry, target + EXTENSION) == Some(self.mark);
-        let input = string(entry.get(layout.input..layout.input + 16).unwrap_or_default());
-        sets && match name.as_str() {
-            "CONNMARK" => input == self.input,
-            "MARK" => number(entry, layout.head + EXTENSION) == Some(self.mark),
-            _ => false,
+    /// The entries, each with the hook that it begins.
+    pub(super) fn entries(&self, family: Family) -> Vec<(usize, Vec<u8>)> {
+        let layout = Layout::of(family);
+        match *self {
+            Self::Replies { input, mark } => {
+                vec![(PREROUTING, incoming(layout, input, mark)), (OUTPUT, outgoing(layout, mark))]
+            }
+            Self::Destinations { group, blocks, mark } => {
+                let own = blocks.iter().filter(|block| block.family() == family);
+                own.map(|block| (PREROUTING, toward(layout, group, *block, mark))).collect()
+            }
         }
     }
+
+    /// Whether an entry is one of those. The kernel changes some bytes of an entry, so not all are compared.
+    pub(super) fn is_ours(&self, layout: Layout, entry: &[u8]) -> bool {
+        let target = short(entry, layout.distances).map_or(0, usize::from);
+        let name = |at: usize| string(entry.get(at + 2..at + 31).unwrap_or_default());
+        let input = string(entry.get(layout.input..layout.input + 16).unwrap_or_default());
+        let sets = |mark: u32| number(entry, target + EXTENSION) == Some(mark);
+        match *self {
+            Self::Replies { input: own, mark } => {
+                let matches = number(entry, layout.head + EXTENSION) == Some(mark);
+                sets(mark)
+                    && match name(target).as_str() {
+                        "CONNMARK" => input == own,
+                        "MARK" => matches && name(layout.head) == "connmark",
+                        _ => false,
+                    }
+            }
+            Self::Destinations { group, mark, .. } => {
+                let of_group = number(entry, layout.head + EXTENSION + 4) == Some(group);
+                sets(mark) && of_group && name(target) == "MARK" && name(layout.head) == "devgroup"
+            }
+        }
+    }
+}
+
+/// `-i INPUT -m conntrack --ctstate NEW -j CONNMARK --set-xmark MARK/MARK`
+fn incoming(layout: Layout, input: &str, mark: u32) -> Vec<u8> {
+    let mut conntrack = vec![0; CONNTRACK];
+    put(&mut conntrack, CONNTRACK_FLAGS, &STATE.to_ne_bytes());
+    put(&mut conntrack, CONNTRACK_STATES, &NEW.to_ne_bytes());
+    let mark = mark.to_ne_bytes();
+    // What is set, which bits make way for it, and those of the packet, of which none; the mode is "set", without a shift.
+    let connmark = [mark, mark, [0; 4], [0; 4]].concat();
+    let mut head = vec![0; layout.head];
+    put(&mut head, layout.input, input.as_bytes());
+    // The mask covers the name and what ends it, so that no longer name fits.
+    put(&mut head, layout.input + 32, &vec![0xff; input.len() + 1]);
+    entry(layout, head, &extension("conntrack", 3, &conntrack), &extension("CONNMARK", 2, &connmark))
+}
+
+/// `-m connmark --mark MARK/MARK -j MARK --set-xmark MARK/MARK`
+fn outgoing(layout: Layout, mark: u32) -> Vec<u8> {
+    let bytes = mark.to_ne_bytes();
+    let connmark = [bytes, bytes, [0; 4]].concat();
+    entry(layout, vec![0; layout.head], &extension("connmark", 1, &connmark), &set(mark))
+}
+
+/// `-d BLOCK -m devgroup --src-group GROUP -j MARK --set-xmark MARK/MARK`
+fn toward(layout: Layout, group: u32, block: Block, mark: u32) -> Vec<u8> {
+    let devgroup = [SOURCE_GROUP, group, u32::MAX, 0, 0].map(u32::to_ne_bytes).concat();
+    let length = octets(block.first()).len();
+    let mut head = vec![0; layout.head];
+    // Source and destination, then the masks of both.
+    put(&mut head, length, &octets(block.first()));
+    put(&mut head, 3 * length, &octets(block.mask()));
+    entry(layout, head, &extension("devgroup", 0, &devgroup), &set(mark))
+}
+
+fn set(mark: u32) -> Vec<u8> {
+    let mark = mark.to_ne_bytes();
+    extension("MARK", 2, &[mark, mark].concat())
 }
 
 fn entry(layout: Layout, mut head: Vec<u8>, matched: &[u8], target: &[u8]) -> Vec<u8> {

@@ -273,8 +273,10 @@ fn an_nftables_table_is_replaced_counted_and_removed() {
 #[test]
 fn the_older_packet_filter_is_told_the_same_beside_whatever_it_holds() {
     let pair = Pair::new();
-    let marks = xtables::Marks { input: "veth0", mark: 0x2000_0000 };
-    let others = xtables::Marks { input: "eth7", mark: 0x100 };
+    let marks = xtables::Marks::Replies { input: "veth0", mark: 0x2000_0000 };
+    let blocks = [block("10.96.0.0/12"), block("fd00:96::/112"), block("192.0.2.0/24")];
+    let others = xtables::Marks::Destinations { group: 83, blocks: &blocks, mark: 0x4000 };
+    let fewer = xtables::Marks::Destinations { group: 83, blocks: &blocks[..2], mark: 0x4000 };
     Netns::open(&pair.pod.path())
         .unwrap()
         .run(|| {
@@ -288,6 +290,9 @@ fn the_older_packet_filter_is_told_the_same_beside_whatever_it_holds() {
                 xtables::unmark(family, &marks).unwrap();
                 xtables::unmark(family, &marks).unwrap();
                 assert_eq!((is(&marks), is(&others)), (Some(false), Some(true)));
+                // Another list takes the place of the first.
+                assert_eq!(xtables::mark(family, &fewer).unwrap(), Some(family == Family::V4));
+                assert_eq!(is(&others), Some(family == Family::V6));
             }
         })
         .unwrap();

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use crate::address::{address_of, octets};
-use crate::message::{Message, attribute, attributes, number};
+use crate::message::{Message, aligned, attribute, attributes, number, short};
 use crate::socket::{CREATE, EXCLUSIVE, Request};
 use crate::{Block, Family};
 
@@ -15,6 +15,7 @@ const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 pub(crate) const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
+const RTA_MULTIPATH: u16 = 9;
 pub(crate) const RTA_TABLE: u16 = 15;
 
 const UNICAST: u8 = 1;
@@ -131,43 +132,55 @@ impl Route {
     }
 
     pub(crate) fn parse_all(messages: &[Message]) -> Vec<Self> {
-        messages.iter().filter(|message| message.kind == NEW_ROUTE).filter_map(Self::parse).collect()
+        let routes = messages.iter().filter(|message| message.kind == NEW_ROUTE);
+        routes.filter_map(Self::parse).flatten().collect()
     }
 
-    /// Nothing when it is not unicast, or leads through several interfaces.
-    fn parse(message: &Message) -> Option<Self> {
+    /// None when it is not unicast. IPv6's routes of several interfaces are so many routes, which can be removed one by one; one of
+    /// IPv4 is a whole of which nothing can be removed, so it is passed over.
+    fn parse(message: &Message) -> Option<Vec<Self>> {
         let payload = &message.payload;
         let family = Family::parse(*payload.first()?)?;
         let flags = number(payload, 8)?;
         if *payload.get(7)? != UNICAST || flags & CLONED != 0 {
             return None;
         }
-        let (mut to, mut device, mut gateway, mut source) = (family.zero(), None, None, None);
+        let (mut to, mut source) = (family.zero(), None);
+        let (mut hop, mut hops) = (Hop { device: None, gateway: None, flags }, Vec::new());
         let (mut table, mut priority, mut metrics) = (u32::from(*payload.get(4)?), 0, Vec::new());
         for (kind, value) in attributes(payload.get(12..)?) {
             match kind {
                 RTA_DST => to = address_of(value)?,
-                RTA_OIF => device = number(value, 0),
-                RTA_GATEWAY => gateway = address_of(value),
+                RTA_OIF => hop.device = number(value, 0),
+                RTA_GATEWAY => hop.gateway = address_of(value),
                 RTA_PRIORITY => priority = number(value, 0)?,
                 RTA_PREFSRC => source = address_of(value),
                 RTA_METRICS => metrics = value.to_vec(),
+                RTA_MULTIPATH if family == Family::V6 => hops = Hop::parse_all(value),
                 RTA_TABLE => table = number(value, 0)?,
                 _ => {}
             }
         }
-        Some(Self {
-            to: Block::holding(to, *payload.get(1)?)?,
-            device: device?,
-            gateway,
-            source,
-            table,
-            priority,
-            scope: Scope::parse(*payload.get(6)?),
-            protocol: *payload.get(5)?,
-            onlink: flags & ONLINK != 0,
-            metrics,
-        })
+        if hop.device.is_some() {
+            hops = vec![hop];
+        }
+        let to = Block::holding(to, *payload.get(1)?)?;
+        let (scope, protocol) = (Scope::parse(*payload.get(6)?), *payload.get(5)?);
+        let route = |hop: Hop| {
+            Some(Self {
+                to,
+                device: hop.device?,
+                gateway: hop.gateway,
+                source,
+                table,
+                priority,
+                scope,
+                protocol,
+                onlink: hop.flags & ONLINK != 0,
+                metrics: metrics.clone(),
+            })
+        };
+        Some(hops.into_iter().filter_map(route).collect())
     }
 
     pub(crate) fn request(&self, kind: u16) -> Request {
@@ -195,6 +208,31 @@ impl Route {
         }
         attribute(&mut payload, RTA_TABLE, &table.to_ne_bytes());
         Request { kind, flags: if kind == NEW_ROUTE { CREATE | EXCLUSIVE } else { 0 }, payload }
+    }
+}
+
+/// One of the ways of a route.
+struct Hop {
+    device: Option<u32>,
+    gateway: Option<IpAddr>,
+    flags: u32,
+}
+
+impl Hop {
+    /// Those of an attribute: each a length, flags and the interface's number, with attributes behind.
+    fn parse_all(mut rest: &[u8]) -> Vec<Self> {
+        let mut hops = Vec::new();
+        while let Some(length) = short(rest, 0).map(usize::from).filter(|length| *length >= 8) {
+            let Some(hop) = rest.get(..length) else { break };
+            let gateway = attributes(hop.get(8..).unwrap_or_default()).find(|(kind, _)| *kind == RTA_GATEWAY);
+            hops.push(Self {
+                device: number(hop, 4),
+                gateway: gateway.and_then(|(_, value)| address_of(value)),
+                flags: hop.get(2).copied().map_or(0, u32::from),
+            });
+            rest = rest.get(aligned(length)..).unwrap_or_default();
+        }
+        hops
     }
 }
 

@@ -306,6 +306,31 @@ fn the_default_route_is_that_of_the_interface_which_the_agent_names() {
 }
 
 #[test]
+fn default_routes_that_the_plugin_before_appended_are_taken_apart() {
+    let world = World::new();
+    let pod = world.pod(5);
+    Runtime::new(&pod, CONTAINER).must(&world.node, "ADD");
+    world.attach(&pod, "net1", 1, 5);
+    // As upstream's plugins do from 1.2 on: with the same metric, beside what is there.
+    pod.ip("route del default dev net1");
+    pod.ip("-6 route del default dev net1");
+    pod.ip("route append default via 10.9.1.1 dev net1");
+    pod.ip("-6 route append default via fd00:9:1::1 dev net1");
+    let net1 = Runtime::new(&pod, CONTAINER).with_interface("net1");
+    net1.must(&world.node, "ADD");
+    net1.must(&world.node, "CHECK");
+    for (family, first, own) in [("-4", "10.9.0.1", "10.9.1.1"), ("-6", "fd00:9::1", "fd00:9:1::1")] {
+        let main = pod.ip(&format!("{family} route show table main"));
+        let defaults = lines_with(&main, "default");
+        assert!(defaults.len() == 1 && defaults[0].contains(&format!("via {first} dev eth0")), "{main}");
+        assert!(has(
+            &pod.ip(&format!("{family} route show table 102")),
+            &format!("default via {own} dev net1")
+        ));
+    }
+}
+
+#[test]
 fn what_the_configuration_asks_of_the_interface_is_done() {
     let world = World::new();
     let pod = world.pod(5);

@@ -128,6 +128,28 @@ fn what_iproute2_made_is_read() {
 }
 
 #[test]
+fn ipv6_routes_of_several_gateways_are_several_routes() {
+    let pair = addressed();
+    pair.pod.ip("-6 route add default via fd00:9::1 dev pod");
+    pair.pod.ip("-6 route append default via fd00:9::2 dev pod");
+    inside(&pair.pod, |netlink| {
+        let defaults = |netlink: &mut Rtnetlink| {
+            let all = netlink.routes().unwrap().into_iter();
+            let mut found: Vec<_> = all.filter(|route| route.to == Block::all(Family::V6)).collect();
+            found.sort_by_key(|route| route.gateway);
+            found
+        };
+        let both = defaults(netlink);
+        assert_eq!(
+            both.iter().map(|route| route.gateway).collect::<Vec<_>>(),
+            [Some(ip("fd00:9::1")), Some(ip("fd00:9::2"))]
+        );
+        made(&netlink.apply(&[Change::RemoveRoute(both[0].clone())]).unwrap());
+        assert_eq!(defaults(netlink), both[1..]);
+    });
+}
+
+#[test]
 fn one_refusal_of_a_batch_says_what_and_why_and_the_rest_is_made() {
     let pair = addressed();
     let outcomes = inside(&pair.pod, |netlink| {

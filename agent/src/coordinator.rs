@@ -46,7 +46,8 @@ fn shape(
     spec: SpiderCoordinatorSpec,
     status: Option<SpiderCoordinatorStatus>,
 ) -> Result<CoordinatorConfig, CoordinatorError> {
-    let SpiderCoordinatorStatus { phase, reason, overlay_pod_cidr, service_cidr } =
+    // The conditions are for people; what they say is in the lists.
+    let SpiderCoordinatorStatus { phase, reason, overlay_pod_cidr, service_cidr, conditions: _ } =
         status.unwrap_or_default();
     if phase != "Synced" {
         let why = match (phase.as_str(), reason) {
@@ -69,6 +70,9 @@ fn shape(
         tx_queue_len,
         veth_link_address,
         veth_mtu,
+        // The controller copies them into the status.
+        service_cidr: _,
+        overlay_pod_cidr: _,
     } = spec;
     let mode = match mode.unwrap_or(CoordinatorMode::Auto) {
         CoordinatorMode::Auto => "auto",

@@ -1,5 +1,6 @@
 //! `SpiderCoordinator`: how the coordinator plugin ties a pod's NICs to its node.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,14 @@ pub struct SpiderCoordinatorSpec {
     #[serde(default, rename = "vethMTU", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub veth_mtu: Option<i64>,
+    /// The CIDRs of the services, instead of those that the cluster shows. Upstream has no such field.
+    #[serde(default, rename = "serviceCIDR", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::service_cidrs")]
+    pub service_cidr: Option<Vec<String>>,
+    /// The CIDRs of the overlay's pods, instead of those that the cluster shows. Upstream has no such field.
+    #[serde(default, rename = "overlayPodCIDR", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::overlay_cidrs")]
+    pub overlay_pod_cidr: Option<Vec<String>>,
 }
 
 optional_spec!(SpiderCoordinatorSpec);
@@ -98,8 +107,13 @@ pub enum PodCidrType {
     None,
 }
 
+/// The condition of a `SpiderCoordinator` that says whether the CIDRs of services are known, and where from.
+pub const SERVICE_CIDR_KNOWN: &str = "ServiceCIDRKnown";
+/// The condition of a `SpiderCoordinator` that says whether the CIDRs of the overlay's pods are known, and where from.
+pub const OVERLAY_POD_CIDR_KNOWN: &str = "OverlayPodCIDRKnown";
+
 /// What the controller found about the cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiderCoordinatorStatus {
     /// `Synced` or `NotReady`.
@@ -113,4 +127,8 @@ pub struct SpiderCoordinatorStatus {
     /// The CIDRs of the services.
     #[serde(default, rename = "serviceCIDR", skip_serializing_if = "Vec::is_empty")]
     pub service_cidr: Vec<String>,
+    /// `ServiceCIDRKnown` and `OverlayPodCIDRKnown`. Upstream has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
 }

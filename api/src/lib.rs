@@ -29,7 +29,8 @@ pub use allocation::{Allocation, AllocationsError, allocations, allocations_text
 pub use attachment::{NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpec};
 pub use candidate::{candidate, selector as label_selector};
 pub use coordinator::{
-    CoordinatorMode, PodCidrType, SpiderCoordinator, SpiderCoordinatorSpec, SpiderCoordinatorStatus,
+    CoordinatorMode, OVERLAY_POD_CIDR_KNOWN, PodCidrType, SERVICE_CIDR_KNOWN, SpiderCoordinator,
+    SpiderCoordinatorSpec, SpiderCoordinatorStatus,
 };
 pub use crd::{crd_files, crds};
 pub use endpoint::{EndpointAllocation, EndpointIp, SpiderEndpoint, SpiderEndpointStatus};

@@ -12,7 +12,9 @@ pub(crate) use addresses::{
     address_spec, gateway, ip_version, ipv4_cidr, ipv6_cidr, multus_names, names, node_names, ranges,
     reserved_spec, routes, subnet,
 };
-pub(crate) use coordinator::{coordinator_root, destinations, ipv4_or_empty, mac_prefix, policy_routes};
+pub(crate) use coordinator::{
+    coordinator_root, destinations, ipv4_or_empty, mac_prefix, overlay_cidrs, policy_routes, service_cidrs,
+};
 pub(crate) use networks::{
     ib_sriov, ipoib, json_object, json_objects, masters, masters_config, networks_spec, ovs, sriov, trunks,
     vlan_config,

@@ -157,6 +157,10 @@ pub(super) struct Coordinator<'a> {
     pod_default_route_nic: Option<&'a str>,
     #[serde(rename = "podMACPrefix", skip_serializing_if = "Option::is_none")]
     pod_mac_prefix: Option<&'a str>,
+    #[serde(rename = "serviceCIDR", skip_serializing_if = "<[_]>::is_empty")]
+    service_cidr: &'a [String],
+    #[serde(rename = "overlayPodCIDR", skip_serializing_if = "<[_]>::is_empty")]
+    overlay_pod_cidr: &'a [String],
     #[serde(rename = "hijackCIDR", skip_serializing_if = "<[_]>::is_empty")]
     hijack_cidr: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -392,12 +396,16 @@ fn coordinator(spec: &SpiderCoordinatorSpec) -> Coordinator<'_> {
         tx_queue_len,
         veth_link_address,
         veth_mtu,
+        service_cidr,
+        overlay_pod_cidr,
     } = spec;
     Coordinator {
         mode: mode.map(mode_text),
         tune_pod_routes: *tune_pod_routes,
         pod_default_route_nic: text(pod_default_route_nic.as_ref()),
         pod_mac_prefix: text(pod_mac_prefix.as_ref()),
+        service_cidr: service_cidr.as_deref().unwrap_or_default(),
+        overlay_pod_cidr: overlay_pod_cidr.as_deref().unwrap_or_default(),
         hijack_cidr: hijack_cidr.as_deref().unwrap_or_default(),
         policy_routes,
         // The API server fills these in, and upstream does not pass them on: what it filled in must not overrule what

@@ -27,6 +27,32 @@ pub(crate) fn destinations(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// `serviceCIDR`.
+pub(crate) fn service_cidrs(_: &mut SchemaGenerator) -> Schema {
+    cidrs("serviceCIDR")
+}
+
+/// `overlayPodCIDR`.
+pub(crate) fn overlay_cidrs(_: &mut SchemaGenerator) -> Schema {
+    cidrs("overlayPodCIDR")
+}
+
+/// CIDRs, each but the one that holds everything: a route to it would be the pod's default route.
+fn cidrs(field: &str) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 256,
+        "items": {
+            "type": "string",
+            "maxLength": 49,
+            "x-kubernetes-validations": [
+                rule("isCIDR(self)", &format!("{field} has an item that is no CIDR")),
+                rule("!self.endsWith('/0')", &format!("{field} has an item that holds every address"))
+            ]
+        }
+    })
+}
+
 /// Routes whose destination may be an address too, and the default route.
 pub(crate) fn policy_routes(generator: &mut SchemaGenerator) -> Schema {
     let mut item = generator.subschema_for::<crate::Route>();

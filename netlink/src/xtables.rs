@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
+use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
 use crate::message::{number, short};
@@ -40,6 +41,8 @@ const TRIES: u32 = 5;
 /// What distinguishes the two families' entries.
 #[derive(Clone, Copy)]
 struct Layout {
+    /// The module that knows of tables.
+    module: &'static str,
     /// The socket options' level.
     level: i32,
     /// The size of an entry's head.
@@ -53,8 +56,8 @@ struct Layout {
 impl Layout {
     const fn of(family: Family) -> Self {
         match family {
-            Family::V4 => Self { level: 0, head: 112, input: 16, distances: 88 },
-            Family::V6 => Self { level: 41, head: 168, input: 64, distances: 140 },
+            Family::V4 => Self { module: "ip_tables", level: 0, head: 112, input: 16, distances: 88 },
+            Family::V6 => Self { module: "ip6_tables", level: 41, head: 168, input: 64, distances: 140 },
         }
     }
 }
@@ -141,7 +144,14 @@ const COUNTERS_POINTER: usize = 88;
 /// Nothing when the kernel has no such table.
 fn read(socket: &OwnedFd, layout: Layout) -> io::Result<Option<Mangle>> {
     let mut info = named(NAME + 52);
-    match get_option(socket, layout.level, INFO_OR_REPLACE, &mut info) {
+    let asked = get_option(socket, layout.level, INFO_OR_REPLACE, &mut info).or_else(|_| {
+        // The kernel loads the table by itself, but not the module that knows of tables. That it does for whoever asks for an
+        // interface of the module's name, which is answered with "no such device" in either case.
+        name_to_index(socket, layout.module).unwrap_or_default();
+        info = named(NAME + 52);
+        get_option(socket, layout.level, INFO_OR_REPLACE, &mut info)
+    });
+    match asked {
         Ok(_) => {}
         Err(error) if is_unknown(&error) => return Ok(None),
         Err(error) => return Err(error),

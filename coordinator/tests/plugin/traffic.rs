@@ -1,6 +1,7 @@
 //! Packets.
 
 use std::net::IpAddr;
+use std::process::Command;
 
 use coordinator::services::{MASQUERADE_MARK, Marked, masquerade as masquerade_services};
 use netlink::{Block, Chain, Family, GROUP, Hook, Nftables, Statement, Table, xtables};
@@ -36,7 +37,26 @@ pub(crate) fn service(node: &Space, name: &str, address: &str, endpoint: &str) {
     let rule = vec![Statement::GoesTo(ip(address)), Statement::SendTo(ip(endpoint))];
     let chain = Chain { name: "nat".to_owned(), hook: Hook::DestinationNat, rules: vec![rule] };
     let table = Table { name: name.to_owned(), chains: vec![chain] };
-    assert!(node.inside(|| Nftables::open().unwrap().unwrap().replace(&table)).unwrap());
+    if !replaced(node, &table) {
+        iptables(
+            node,
+            Family::of(ip(address)),
+            &format!("PREROUTING -d {address} -j DNAT --to-destination {endpoint}"),
+        );
+    }
+}
+
+/// Whether this kernel's nftables take it.
+fn replaced(node: &Space, table: &Table) -> bool {
+    node.inside(|| Nftables::open().unwrap().is_some_and(|mut nftables| nftables.replace(table).unwrap()))
+}
+
+/// For kernels without nftables.
+fn iptables(node: &Space, family: Family, rule: &str) {
+    let program = if family == Family::V4 { "iptables" } else { "ip6tables" };
+    let mut command = Command::new(program);
+    command.args(["-w", "-t", "nat", "-A"]).args(rule.split(' '));
+    assert!(node.inside(|| command.status()).unwrap().success(), "{rule}");
 }
 
 #[test]
@@ -107,11 +127,14 @@ fn a_client_behind_the_node_is_answered_through_the_node_and_seen_as_itself() {
     assert_eq!(world.outside.call("[2001:db8:1::10]:80"), Some(ip("2001:db8::7")));
     assert_eq!(world.outside.call_udp("198.51.100.7", "192.0.2.10:53"), Some(ip("198.51.100.7")));
     // That is the marks' work.
-    pod.inside(|| Nftables::open().unwrap().unwrap().remove("spiderpool")).unwrap();
+    let marks = xtables::Marks::Replies { input: "veth0", mark: 0x2000_0000 };
+    pod.inside(|| Nftables::open().unwrap().map(|mut nftables| nftables.remove("spiderpool").unwrap()));
+    for family in Family::BOTH {
+        pod.inside(|| xtables::unmark(family, &marks)).unwrap();
+    }
     assert_eq!(world.outside.call_once("192.0.2.10:80"), None);
     assert_eq!(world.outside.call_once("[2001:db8:1::10]:80"), None);
     // Kernels without nftables do the same by their older packet filter.
-    let marks = xtables::Marks::Replies { input: "veth0", mark: 0x2000_0000 };
     for family in Family::BOTH {
         assert_eq!(pod.inside(|| xtables::mark(family, &marks)).unwrap(), Some(true));
     }
@@ -208,7 +231,11 @@ fn a_service_whose_endpoint_is_elsewhere_answers_when_kube_proxy_is_asked_to_mas
     let masquerade = vec![Statement::PacketHas(MASQUERADE_MARK), Statement::Masquerade];
     let chain = Chain { name: "nat".to_owned(), hook: Hook::SourceNat, rules: vec![masquerade] };
     let kube_proxy = Table { name: "kube-proxy".to_owned(), chains: vec![chain] };
-    assert!(world.node.inside(|| Nftables::open().unwrap().unwrap().replace(&kube_proxy)).unwrap());
+    if !replaced(&world.node, &kube_proxy) {
+        for family in Family::BOTH {
+            iptables(&world.node, family, "POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE");
+        }
+    }
     let ask = |blocks: &[Block]| {
         assert_eq!(world.node.inside(|| masquerade_services(blocks, MASQUERADE_MARK)).unwrap(), Marked::Yes);
     };

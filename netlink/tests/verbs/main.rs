@@ -281,7 +281,11 @@ fn an_nftables_table_is_replaced_counted_and_removed() {
         .run(|| {
             let mut nftables = Nftables::open().unwrap().unwrap();
             assert_eq!(nftables.rules("ours").unwrap(), None);
-            assert!(nftables.replace(&table(vec![rule(), rule()])).unwrap());
+            if !nftables.replace(&table(vec![rule(), rule()])).unwrap() {
+                // A kernel without internet packets in its nftables says so, and nothing was made.
+                assert_eq!(nftables.rules("ours").unwrap(), None);
+                return;
+            }
             assert_eq!(nftables.rules("ours").unwrap(), Some(3));
             assert!(nftables.replace(&table(vec![rule()])).unwrap());
             assert_eq!(nftables.rules("ours").unwrap(), Some(2));

@@ -1,12 +1,14 @@
 //! The controller: observe, plan, apply.
 //!
 //! [`watches`](mod@watches) and [`clouds`](mod@clouds) observe, [`model::plan`] decides, [`apply`](mod@apply) writes; one
-//! loop in [`run`](mod@run) owns all state and joins them. [`definitions`](mod@definitions) need no cloud and no plan.
+//! loop in [`run`](mod@run) owns all state and joins them. [`definitions`](mod@definitions) and the
+//! [`coordinator`](mod@coordinator) need no cloud and no plan.
 //! [`admission`] answers the API server, on every replica.
 
 pub mod admission;
 mod apply;
 mod clouds;
+mod coordinator;
 mod definitions;
 mod events;
 pub mod lease;

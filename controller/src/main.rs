@@ -50,6 +50,10 @@ struct Args {
     /// "" for none (upstream's controller does it)
     #[arg(long, value_name = "NS,…", env = "SPIDERPOOL_ATTACHMENT_NAMESPACES", default_value_t = Scope::Everywhere)]
     attachment_namespaces: Scope,
+    /// The SpiderCoordinator whose status says where services and the overlay's pods are; "" for none (upstream's
+    /// controller does it)
+    #[arg(long, value_name = "NAME", env = "SPIDERPOOL_COORDINATOR_NAME", default_value = "default")]
+    coordinator: String,
     /// The name in the lease and in Events
     #[arg(long, value_name = "NAME", env = "SPIDERPOOL_POD_NAME", default_value = "spiderpool-controller")]
     identity: String,
@@ -83,6 +87,7 @@ async fn main() -> ExitCode {
         log_format,
         log,
         attachment_namespaces,
+        coordinator,
         identity,
     } = Args::parse();
     // A second installation is no matter: the first one serves.
@@ -101,8 +106,8 @@ async fn main() -> ExitCode {
     }
     let timing = Timing::default();
     let webhook = webhook_listen.map(|listen| Webhook { listen, certs: webhook_certs });
-    let options =
-        Options { config, namespace, listen, identity, attachments: attachment_namespaces, webhook, timing };
+    let attachments = attachment_namespaces;
+    let options = Options { config, namespace, listen, identity, attachments, coordinator, webhook, timing };
     match start(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::admission::{self, Book, Webhook};
+use crate::coordinator::Coordinator;
 use crate::definitions::{Definitions, Scope};
 use crate::events::{Events, Severity};
 use crate::lease::{self, Elector, Leadership, Role, Timing};
@@ -53,6 +54,8 @@ pub struct Options {
     pub identity: String,
     /// Where NetworkAttachmentDefinitions are made of SpiderMultusConfigs.
     pub attachments: Scope,
+    /// The name of the SpiderCoordinator whose status is kept; empty: nobody's, because somebody else does it.
+    pub coordinator: String,
     /// Where the webhook of SpiderIPPools is served, if it is.
     pub webhook: Option<Webhook>,
     /// The times of the election.
@@ -65,7 +68,7 @@ pub struct Options {
 /// What keeps it from starting: the configuration, an address to listen on, the webhook's certificate, a provider that
 /// cannot be opened.
 pub async fn run(options: Options, client: Client, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Options { config, namespace, listen, identity, attachments, webhook, timing } = options;
+    let Options { config, namespace, listen, identity, attachments, coordinator, webhook, timing } = options;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let provider_metrics = ProviderMetrics::register(&mut registry);
@@ -92,7 +95,10 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
     let book = Book::default();
     let mut watches = watches::start(&client, &told, book.clone());
     if attachments != Scope::Nowhere {
-        watches.spawn(watches::follow_definitions(client.clone(), told));
+        watches.spawn(watches::follow_definitions(client.clone(), told.clone()));
+    }
+    if !coordinator.is_empty() {
+        watches.spawn(watches::follow_coordinator(client.clone(), coordinator.clone(), told));
     }
     tasks.spawn(follower.run(reload::INTERVAL, helpers.clone(), configs));
     let serve = server.serve(health.clone(), Arc::new(registry), helpers.clone());
@@ -115,7 +121,8 @@ pub async fn run(options: Options, client: Client, shutdown: CancellationToken) 
         namespace: Some(namespace),
         ..ObjectReference::default()
     };
-    let main = Main { client, metrics, provider_metrics, health, events, on, book, started: Instant::now() };
+    let started = Instant::now();
+    let main = Main { client, metrics, provider_metrics, health, events, on, coordinator, book, started };
     let definitions = Definitions::new(attachments);
     main.run(definitions, reclaim, seen, configs_changed, roles_changed, shutdown).await;
 
@@ -140,6 +147,8 @@ struct Main {
     events: Events,
     /// The object that Events of the whole controller are about.
     on: ObjectReference,
+    /// The name of the SpiderCoordinator.
+    coordinator: String,
     /// What people's pools give out.
     book: Book,
     /// The zero of every moment.
@@ -158,6 +167,7 @@ impl Main {
     ) {
         let mut world = World::default();
         let mut term: Option<Term> = None;
+        let mut coordinator = Coordinator::new();
         let mut memory = Memory::default();
         // When the next pass is due; `None`: when something changes.
         let mut due: Option<Instant> = None;
@@ -168,8 +178,12 @@ impl Main {
             if world.definitions_seen() {
                 definitions.ask(Instant::now() + GATHER);
             }
+            if let Some(news) = world.coordinator_news() {
+                coordinator.ask(news);
+            }
             let leadership = roles.borrow().leadership().cloned();
             let define_at = leadership.as_ref().and_then(|_| definitions.due(&world));
+            let coordinate_at = leadership.as_ref().and_then(|_| coordinator.due(&world));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -182,6 +196,7 @@ impl Main {
                     term = self.begin(&role, &configs.borrow().clone(), std::mem::take(&mut memory));
                     due = Some(Instant::now());
                     definitions.ask(Instant::now());
+                    coordinator.reset();
                     reclaim.reset();
                 }
                 Ok(()) = configs.changed() => {
@@ -214,6 +229,13 @@ impl Main {
                     if let Some(leadership) = leadership {
                         let writer = self.writer(leadership, &shutdown);
                         definitions.pass(&mut world, &writer, &self.events, &self.metrics).await;
+                    }
+                }
+                Some(outcome) = coordinator.ended() => coordinator.end(outcome),
+                () = sleep_until(coordinate_at.unwrap_or(self.started)), if coordinate_at.is_some() => {
+                    if let Some(leadership) = leadership {
+                        let writer = self.writer(leadership, &shutdown);
+                        coordinator.begin(&world, &self.coordinator, writer, &self.events);
                     }
                 }
                 () = reclaim.due(), if leadership.is_some() && world.is_complete() => {

@@ -4,7 +4,10 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use api::{NetworkAttachmentDefinition, SpiderIPPool, SpiderMultusConfig, SpiderNode, labels, view};
+use api::{
+    NetworkAttachmentDefinition, SpiderCoordinator, SpiderIPPool, SpiderMultusConfig, SpiderNode, labels,
+    view,
+};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1;
 use kube::runtime::watcher::{self, Event};
@@ -28,6 +31,7 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>, book: Book) -
     let nodes: Api<v1::Node> = Api::all(client.clone());
     set.spawn(follow(
         nodes,
+        watcher::Config::default(),
         told.clone(),
         "Node",
         |node: &v1::Node| {
@@ -43,6 +47,7 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>, book: Book) -
     let pools: Api<SpiderIPPool> = Api::all(client.clone());
     set.spawn(follow(
         pools,
+        watcher::Config::default(),
         told.clone(),
         "SpiderIPPool",
         |pool: &SpiderIPPool| {
@@ -59,6 +64,7 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>, book: Book) -
     let multus: Api<SpiderMultusConfig> = Api::all(client.clone());
     set.spawn(follow(
         multus,
+        watcher::Config::default(),
         told.clone(),
         "SpiderMultusConfig",
         |config: &SpiderMultusConfig| {
@@ -70,12 +76,21 @@ pub(crate) fn start(client: &Client, told: &UnboundedSender<Seen>, book: Book) -
     let nodes: Api<SpiderNode> = Api::all(client.clone());
     set.spawn(follow(
         nodes,
+        watcher::Config::default(),
         told.clone(),
         "SpiderNode",
         |node: &SpiderNode| (node.name_any(), node.clone()),
         Seen::SpiderNode,
     ));
     set
+}
+
+/// Follows the SpiderCoordinator of this name.
+pub(crate) async fn follow_coordinator(client: Client, name: String, told: UnboundedSender<Seen>) {
+    let api: Api<SpiderCoordinator> = Api::all(client);
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let look = |object: &SpiderCoordinator| (object.name_any(), without_fields(object));
+    follow(api, config, told, "SpiderCoordinator", look, Seen::Coordinator).await;
 }
 
 /// Shortest and longest wait before a kind that the cluster does not know is asked for again.
@@ -155,6 +170,7 @@ fn delta<K, T>(event: Event<K>, look: impl Fn(&K) -> (String, T)) -> Delta<T> {
 
 async fn follow<K, T>(
     api: Api<K>,
+    config: watcher::Config,
     told: UnboundedSender<Seen>,
     kind: &'static str,
     look: impl Fn(&K) -> (String, T) + Send + 'static,
@@ -164,7 +180,7 @@ async fn follow<K, T>(
     K::DynamicType: Default,
     T: Send + 'static,
 {
-    let mut stream = watch(api, watcher::Config::default())
+    let mut stream = watch(api, config)
         .inspect_err(|error| warn!(kind, "watch interrupted, going on: {error}"))
         .default_backoff()
         .boxed();

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::view::PoolView;
-use api::{NetworkAttachmentDefinition, SpiderMultusConfig, SpiderNode};
+use api::{NetworkAttachmentDefinition, SpiderCoordinator, SpiderMultusConfig, SpiderNode};
 use config::NodeSelector;
 use model::reclaim::NodeSight;
 use model::{Match, Node, Pool};
 
+use crate::coordinator::News;
 use crate::shelf::{Delta, Shelf};
 
 /// One thing that a watch told.
@@ -27,6 +28,8 @@ pub(crate) enum Seen {
     Definition(Delta<NetworkAttachmentDefinition>),
     /// That the cluster does not know definitions as a kind.
     NoDefinitions,
+    /// Of the one SpiderCoordinator that is looked after.
+    Coordinator(Delta<SpiderCoordinator>),
 }
 
 /// A node and the labels that select it.
@@ -54,6 +57,9 @@ pub(crate) struct World {
     definitions_missing: bool,
     /// Whether attachments or definitions changed since [`World::definitions_seen`].
     definitions_news: bool,
+    coordinator: Shelf<SpiderCoordinator>,
+    /// What changed of it since [`World::coordinator_news`].
+    coordinator_news: Option<News>,
     /// Pools whose allocations the last plan waited for: only there does a changed allocation matter.
     in_use: BTreeSet<String>,
 }
@@ -109,6 +115,21 @@ impl World {
             Seen::NoDefinitions => {
                 self.definitions = Shelf::default();
                 self.definitions_news |= !std::mem::replace(&mut self.definitions_missing, true);
+                false
+            }
+            Seen::Coordinator(delta) => {
+                let news = Cell::new(News::Spec);
+                let changed = self.coordinator.take(delta, |before, after| {
+                    if before.spec == after.spec
+                        && before.metadata.deletion_timestamp == after.metadata.deletion_timestamp
+                    {
+                        news.set(News::Status);
+                    }
+                    before.status != after.status || news.get() == News::Spec
+                });
+                if changed {
+                    self.coordinator_news = self.coordinator_news.max(Some(news.get()));
+                }
                 false
             }
             Seen::SpiderNode(delta) => self.spider_nodes.take(delta, |before, after| {
@@ -212,6 +233,23 @@ impl World {
     /// Returns whether attachments or definitions changed since this was last asked.
     pub(crate) fn definitions_seen(&mut self) -> bool {
         std::mem::take(&mut self.definitions_news)
+    }
+
+    /// Returns whether the SpiderCoordinator was asked for: it may be that there is none.
+    #[must_use]
+    pub(crate) fn coordinator_known(&self) -> bool {
+        self.coordinator.complete
+    }
+
+    /// Returns the SpiderCoordinator that is looked after.
+    #[must_use]
+    pub(crate) fn coordinator(&self) -> Option<&SpiderCoordinator> {
+        self.coordinator.items.values().next()
+    }
+
+    /// Returns what changed of the SpiderCoordinator since this was last asked.
+    pub(crate) fn coordinator_news(&mut self) -> Option<News> {
+        self.coordinator_news.take()
     }
 
     /// Returns what we said of a node before.

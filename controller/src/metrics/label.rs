@@ -74,6 +74,8 @@ label! {
         Multus = "SpiderMultusConfig",
         /// `NetworkAttachmentDefinition`.
         Definition = "NetworkAttachmentDefinition",
+        /// `SpiderCoordinator`.
+        Coordinator = "SpiderCoordinator",
         /// `SpiderEndpoint`.
         Endpoint = "SpiderEndpoint",
         /// `Event`.

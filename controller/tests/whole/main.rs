@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the stage's own functions are tests as well")]
 
 mod admission;
+mod coordinator;
 mod definitions;
 mod ill;
 mod lead;

@@ -209,8 +209,16 @@ impl Stage {
         command
             .args(["--listen", "127.0.0.1:0", "--log", "info,controller=debug", "--config"])
             .arg(self.config_path())
-            // The cluster is shared: each stage's controller leaves the attachments of others alone.
-            .args(["--namespace", &self.name, "--attachment-namespaces", &self.name])
+            // The cluster is shared: each stage's controller leaves the attachments and coordinators of others
+            // alone.
+            .args([
+                "--namespace",
+                &self.name,
+                "--attachment-namespaces",
+                &self.name,
+                "--coordinator",
+                &self.name,
+            ])
             .args(more)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY)

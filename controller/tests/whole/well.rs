@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use api::{CniType, labels};
+use api::{CniType, OVERLAY_POD_CIDR_KNOWN, SERVICE_CIDR_KNOWN, labels};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+use crate::coordinator::Found;
 use crate::reclaim;
 use crate::stage::{RESYNC, Stage, eventually};
 
@@ -299,15 +300,23 @@ async fn a_join_adds_no_call_of_its_own() {
 async fn the_rights_of_rbac_yaml_are_enough() {
     let mut stage = Stage::two_nodes().await;
     stage.namespace().await;
-    // Only the names are the stage's own: the rules are the shipped ones.
+    // Only the names are the stage's own: the rules are the shipped ones, and some are for kube-system wherever it runs.
+    let discovery = "name: spiderpool-cloud-controller-discovery\n  namespace: ";
     let rbac = include_str!("../../rbac.yaml")
+        .replace(&format!("{discovery}kube-system"), &format!("{discovery}THERE"))
         .replace("kube-system", &stage.name)
+        .replace("THERE", "kube-system")
         .replace("name: spiderpool-cloud-controller", &format!("name: {}", stage.name));
     let cluster = testbed::shared();
     cluster.kubectl_with(&["apply", "-f", "-"], &rbac).unwrap();
     let account = format!("system:serviceaccount:{0}:{0}", stage.name);
     stage.as_user(&cluster.kubeconfig_for(&account, None).unwrap());
+    let found = Found::create(&stage, json!({"podCIDRType": "auto"})).await;
     let controller = stage.controller();
+    found.until(SERVICE_CIDR_KNOWN, "True", "ServiceCIDRObjects").await;
+    // It was allowed to look everywhere, and there is nothing.
+    found.until(OVERLAY_POD_CIDR_KNOWN, "False", "NotFound").await;
+    found.delete_held_by_upstream().await;
     stage.synced(&["a", "b"]).await;
     stage.listings(1).await;
 

@@ -156,7 +156,7 @@ async fn pass(
     writer: Writer,
     events: Events,
 ) -> Outcome {
-    let facts = read::facts(&writer.client).await;
+    let facts = Box::pin(read::facts(&writer.client)).await;
     let findings = Findings {
         services: judge::services(&object.spec, &facts),
         overlay: judge::overlay(&object.spec, &facts, &underlay),
@@ -164,7 +164,6 @@ async fn pass(
     let wanted = status::status(&object, &findings, Timestamp::now());
     let name = object.name_any();
     match status::write(&object, &wanted, &writer, &events).await {
-        Ok(false) => {}
         Ok(true) => info!(
             coordinator = name,
             phase = wanted.phase,
@@ -172,8 +171,8 @@ async fn pass(
             overlay = ?wanted.overlay_pod_cidr,
             "status written"
         ),
-        // It changed since it was read, which the watch tells; or another leads.
-        Err(Failure::Conflict | Failure::NotLeader) => {}
+        // Nothing new; or it changed since it was read, which the watch tells; or another leads.
+        Ok(false) | Err(Failure::Conflict | Failure::NotLeader) => {}
         Err(failure) => {
             warn!(coordinator = name, "status not written: {failure}");
             return Outcome::Again;

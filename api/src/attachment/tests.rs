@@ -117,7 +117,7 @@ fn the_coordinator_gets_its_own_spelling_of_what_the_object_says() {
         "mode": "disabled", "podCIDRType": "cluster", "hijackCIDR": ["169.254.0.0/16"],
         "policyRoutes": [{"dst": "10.0.0.0/8", "gw": "10.1.0.1"}], "podMACPrefix": "0a:1b", "tunePodRoutes": false,
         "podDefaultRouteNIC": "net1", "hostRuleTable": 600, "podRPFilter": 2, "txQueueLen": 1000,
-        "vethLinkAddress": "169.254.100.1", "vethMTU": 1400,
+        "vethLinkAddress": "169.254.100.1", "vethMTU": 1400, "serviceCIDR": ["10.96.0.0/12"], "overlayPodCIDR": ["10.244.0.0/16"],
     });
     let spec = json!({"cniType": "ipvlan", "ipvlan": {"master": ["eth0"]}, "coordinator": coordinator});
     insta::assert_yaml_snapshot!("coordinator", plugins(&spec)[1]);

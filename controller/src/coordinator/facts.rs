@@ -18,17 +18,17 @@ pub(super) enum Sight<T> {
 /// All that the cluster shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// The ServiceCIDR objects.
+    /// The `ServiceCIDR` objects.
     pub(super) services: Sight<Vec<Named>>,
-    /// `ClusterConfiguration` in the ConfigMap of kubeadm.
+    /// `ClusterConfiguration` in the `ConfigMap` of kubeadm.
     pub(super) kubeadm: Sight<String>,
     /// The pods of the control plane.
     pub(super) components: Sight<Vec<Component>>,
-    /// The IPPools of Calico.
+    /// The `IPPools` of Calico.
     pub(super) calico: Sight<Vec<CalicoPool>>,
-    /// The ConfigMap of Cilium.
+    /// The `ConfigMap` of Cilium.
     pub(super) cilium: Sight<BTreeMap<String, String>>,
-    /// The CiliumPodIPPools.
+    /// The `CiliumPodIPPools`.
     pub(super) cilium_pools: Sight<Vec<Named>>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Component {
     pub(super) words: Vec<String>,
 }
 
-/// An IPPool of Calico. Whether it is disabled is of no matter: pods that were started before still have its addresses.
+/// An `IPPool` of Calico. Whether it is disabled is of no matter: pods that were started before still have its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CalicoPool {
     /// `metadata.name`.

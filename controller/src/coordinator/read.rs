@@ -66,9 +66,7 @@ async fn ask<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Sight<
         Err(_) => Sight::Unread(format!("no answer in {PATIENCE:?}")),
         Ok(Ok(there)) => Sight::There(there),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Sight::Absent,
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
-            Sight::Denied(status.message)
-        }
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => Sight::Denied(status.message),
         Ok(Err(error)) => Sight::Unread(error.to_string()),
     }
 }

@@ -30,7 +30,7 @@ pub(super) enum Answer {
 /// An answer with the reason of the condition that it leads to.
 pub(super) type Source = (&'static str, Answer);
 
-/// The ServiceCIDR objects.
+/// The `ServiceCIDR` objects.
 pub(super) fn service_objects(facts: &Facts) -> Source {
     let answer = seen(&facts.services, "ServiceCIDR objects", |objects| {
         let names: Vec<&str> = objects.iter().map(|object| object.name.as_str()).collect();
@@ -40,7 +40,7 @@ pub(super) fn service_objects(facts: &Facts) -> Source {
     ("ServiceCIDRObjects", answer)
 }
 
-/// The subnets in kubeadm's ConfigMap.
+/// The subnets in kubeadm's `ConfigMap`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Subnet {
     Services,
@@ -62,7 +62,7 @@ struct Networking {
     service_subnet: Option<String>,
 }
 
-/// `networking` in kubeadm's ConfigMap.
+/// `networking` in kubeadm's `ConfigMap`.
 pub(super) fn kubeadm(facts: &Facts, subnet: Subnet) -> Source {
     let answer = seen(&facts.kubeadm, "ConfigMap kube-system/kubeadm-config", |text| {
         let place = "ConfigMap kube-system/kubeadm-config";

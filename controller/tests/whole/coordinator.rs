@@ -78,7 +78,7 @@ impl Found {
     }
 }
 
-/// The ServiceCIDR objects of the cluster, which its API server made.
+/// The `ServiceCIDR` objects of the cluster, which its API server made.
 fn services(kubectl: impl Fn(&[&str]) -> String) -> Vec<String> {
     let list: Value = serde_json::from_str(&kubectl(&["get", "servicecidrs", "-o", "json"])).unwrap();
     let cidrs =
@@ -231,4 +231,47 @@ async fn the_overlay_is_followed_from_one_kind_of_cluster_to_the_next() {
     found.look(json!({"podCIDRType": "auto"})).await;
     let (status, _) = found.until(OVERLAY_POD_CIDR_KNOWN, "True", "Calico").await;
     assert_eq!(status.overlay_pod_cidr, ["10.203.0.0/16", "10.204.0.0/16"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_read_is_said_and_takes_nothing_away() {
+    let mut stage = Stage::empty().await;
+    stage.namespace().await;
+    let (name, user) = (stage.name.clone(), format!("{}-user", stage.name));
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
+        {"apiGroups": ["spiderpool.spidernet.io"], "resources": ["*"], "verbs": ["*"]},
+    ]);
+    let group = "rbac.authorization.k8s.io";
+    let version = format!("{group}/v1");
+    let rights = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules},
+        {
+            "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        },
+    ]});
+    testbed::shared().kubectl_with(&["apply", "-f", "-"], &rights.to_string()).unwrap();
+    stage.as_user(&testbed::shared().kubeconfig_for(&user, None).unwrap());
+    let found = Found::create(&stage, json!({"podCIDRType": "none"})).await;
+    let _controller = stage.controller();
+    let (status, message) = found.until(SERVICE_CIDR_KNOWN, "Unknown", "NotRead").await;
+    assert!(status.service_cidr.is_empty());
+    assert!(
+        message.contains("controller/rbac.yaml") && message.contains("set spec.serviceCIDR"),
+        "{message}"
+    );
+    found.until(OVERLAY_POD_CIDR_KNOWN, "True", "None").await;
+
+    // What a controller with all rights found.
+    let known = json!({"status": {"serviceCIDR": ["10.0.0.0/24"]}});
+    found.api.patch_status(&found.name, &PatchParams::default(), &Patch::Merge(&known)).await.unwrap();
+    eventually("it says what stays", async || {
+        let (status, message) = found.until(SERVICE_CIDR_KNOWN, "Unknown", "NotRead").await;
+        (status.service_cidr == ["10.0.0.0/24"] && message.contains("stays: 10.0.0.0/24")).then_some(())
+    })
+    .await;
+    found.delete_held_by_upstream().await;
 }

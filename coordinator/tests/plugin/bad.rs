@@ -81,7 +81,7 @@ fn a_mode_that_does_not_go_with_the_interface_is_refused() {
     world.attach(&pod, "net1", 1, 5);
     refused(&world, &pod, &with("net1", "underlay"), 111, &["underlay", "net1", "veth0"]);
     // Auto takes it for overlay, whose eth0 would be a veth.
-    refused(&world, &pod, &with("net1", "auto"), 113, &["eth0", "macvlan"]);
+    refused(&world, &pod, &with("net1", "auto"), 113, &["eth0", "no veth pair"]);
     with("eth0", "auto").must(&world.node, "ADD");
     refused(&world, &pod, &with("net1", "overlay"), 111, &["overlay", "veth0"]);
 }
@@ -98,6 +98,20 @@ fn an_interface_that_is_missing_or_bare_is_refused() {
     // Down, but with an address: its routes cannot be had, the node's ways can; the pod is as the plugin before left it.
     pod.ip("address add 10.9.0.5/24 dev eth0");
     runtime.must(&world.node, "ADD");
+}
+
+#[test]
+fn a_mac_prefix_for_ipvlan_is_refused_where_there_is_ipvlan() {
+    let world = World::new();
+    let pod = world.pod(5);
+    let mut runtime = Runtime::new(&pod, "bad");
+    runtime.network["podMACPrefix"] = json!("0a:1b");
+    if world.has_ipvlan() {
+        refused(&world, &pod, &runtime, 113, &["podMACPrefix", "ipvlan"]);
+    } else {
+        runtime.must(&world.node, "ADD");
+        assert!(pod.ip("link show eth0").contains("0a:1b:0a:09:00:05"));
+    }
 }
 
 #[test]

@@ -333,7 +333,8 @@ fn default_routes_that_the_plugin_before_appended_are_taken_apart() {
 #[test]
 fn what_the_configuration_asks_of_the_interface_is_done() {
     let world = World::new();
-    let pod = world.pod(5);
+    let pod = Space::new();
+    world.attach_as("macvlan mode bridge", &pod, "eth0", 0, 5);
     let mut runtime = Runtime::new(&pod, CONTAINER);
     runtime.network["podMACPrefix"] = json!("0a:1b");
     runtime.network["txQueueLen"] = json!(777);

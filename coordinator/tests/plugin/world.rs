@@ -1,3 +1,5 @@
+use std::process::Command;
+
 use crate::space::Space;
 
 /// A node with three network interfaces, each of its own subnet, and outside, where their gateways are.
@@ -34,10 +36,24 @@ impl World {
     /// An interface of a pod on one of the node's: `10.9.N.last` and `fd00:9:N::last`, with default routes as CNI plugins make
     /// them; for one that is not the first they have a higher metric only if `metric` says so.
     pub(crate) fn attach(&self, pod: &Space, name: &str, n: u8, last: u8) {
-        self.node.ip(&format!(
-            "link add link eth{n} name m{last}n{n} netns {} type macvlan mode bridge",
-            pod.pid()
-        ));
+        // As in a cloud, where the kernel has it.
+        let kind = if self.has_ipvlan() { "ipvlan mode l2" } else { "macvlan mode bridge" };
+        self.attach_as(kind, pod, name, n, last);
+    }
+
+    /// Whether this kernel has ipvlan.
+    pub(crate) fn has_ipvlan(&self) -> bool {
+        let try_it =
+            || Command::new("ip").args("link add link eth2 name probe type ipvlan".split(' ')).output();
+        let is_there = self.node.inside(try_it).unwrap().status.success();
+        if is_there {
+            self.node.ip("link del probe");
+        }
+        is_there
+    }
+
+    pub(crate) fn attach_as(&self, kind: &str, pod: &Space, name: &str, n: u8, last: u8) {
+        self.node.ip(&format!("link add link eth{n} name m{last}n{n} netns {} type {kind}", pod.pid()));
         pod.ip(&format!("link set m{last}n{n} name {name}"));
         pod.ip(&format!("address add 10.9.{n}.{last}/24 dev {name}"));
         pod.ip(&format!("address add fd00:9:{n}::{last}/64 dev {name} nodad"));

@@ -4,29 +4,61 @@
 #![no_main]
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::pedantic)]
 
+#[path = "../../netlink/src/address.rs"]
+mod address;
 #[path = "../../netlink/src/arp.rs"]
 mod arp;
+#[path = "../../netlink/src/change.rs"]
+mod change;
 #[path = "../../netlink/src/error.rs"]
 mod error;
+#[path = "../../netlink/src/family.rs"]
+mod family;
 #[path = "../../netlink/src/link.rs"]
 mod link;
 #[path = "../../netlink/src/mac.rs"]
 mod mac;
+#[path = "../../netlink/src/message.rs"]
+mod message;
 #[path = "../../netlink/src/ndp.rs"]
 mod ndp;
+#[path = "../../netlink/src/neighbour.rs"]
+mod neighbour;
 #[path = "../../netlink/src/netns.rs"]
 mod netns;
+#[path = "../../netlink/src/nftables.rs"]
+mod nftables;
 #[path = "../../netlink/src/packet.rs"]
 mod packet;
 #[path = "../../netlink/src/probe.rs"]
 mod probe;
+#[path = "../../netlink/src/route.rs"]
+mod route;
 #[path = "../../netlink/src/rtnetlink.rs"]
 mod rtnetlink;
+#[path = "../../netlink/src/rule.rs"]
+mod rule;
+#[path = "../../netlink/src/socket.rs"]
+mod socket;
+#[path = "../../netlink/src/sys.rs"]
+mod sys;
+#[path = "../../netlink/src/xtables.rs"]
+mod xtables;
 
+use address::Address;
+use change::Change;
 use error::Error;
-use libfuzzer_sys::fuzz_target;
-use link::Link;
+use family::{Block, Family};
+use link::{GROUP, Link, Veth};
 use mac::Mac;
+use neighbour::Neighbour;
+use netns::Netns;
+use nftables::{Chain, Hook, Nftables, Rule as NftRule, Statement, Table};
+use probe::{Conflict, Patience, announce, conflict, silent_gateways};
+use route::{MAIN, PROTOCOL, Route, Scope};
+use rtnetlink::{Outcome, Rtnetlink};
+use rule::Rule;
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|frame: &[u8]| {
     let heard = [arp::parse(frame), ndp::parse(frame)];

@@ -7,22 +7,14 @@
 
 #[path = "../../ipam-plugin/src/add.rs"]
 mod add;
-#[path = "../../ipam-plugin/src/agent.rs"]
-mod agent;
 #[path = "../../ipam-plugin/src/config.rs"]
 mod config;
-#[path = "../../ipam-plugin/src/http.rs"]
-mod http;
-#[path = "../../ipam-plugin/src/log.rs"]
-mod log;
 #[path = "../../ipam-plugin/src/neighbours.rs"]
 mod neighbours;
-#[path = "../../ipam-plugin/src/plugin.rs"]
-mod plugin;
-#[path = "../../ipam-plugin/src/pod.rs"]
-mod pod;
 #[path = "../../ipam-plugin/src/queue.rs"]
 mod queue;
+#[path = "../../ipam-plugin/src/verbs.rs"]
+mod verbs;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -76,7 +68,7 @@ fuzz_target!(|bytes: &[u8]| {
         };
         Some(value.into())
     };
-    match cni::answer(&plugin::Spiderpool, &lookup, || Ok(network.to_string().into_bytes())) {
+    match cni::answer(&verbs::Spiderpool, &lookup, || Ok(network.to_string().into_bytes())) {
         Answer::Done(text) => {
             let told: Value = serde_json::from_str(&text.expect("a result")).expect("JSON");
             let success = Success::from_json(&told).expect("a result that can be read");

@@ -7,12 +7,6 @@
 #[path = "../../ipam-plugin/src/config.rs"]
 #[allow(dead_code, clippy::pedantic)]
 mod config;
-#[path = "../../ipam-plugin/src/log.rs"]
-#[allow(dead_code, clippy::pedantic)]
-mod log;
-#[path = "../../ipam-plugin/src/pod.rs"]
-#[allow(dead_code, clippy::pedantic)]
-mod pod;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -40,7 +34,7 @@ fn file_name(attachment: &Attachment) {
 impl Plugin for Reader {
     fn add(&self, attachment: &Attachment) -> Result<Success, Error> {
         read(&attachment.network)?;
-        pod::Pod::required(&attachment.args)?;
+        plugin::Pod::required(&attachment.args)?;
         file_name(attachment);
         assert!(attachment.netns.is_some());
         let success = attachment.network.prev_result()?.unwrap_or_default();
@@ -52,7 +46,7 @@ impl Plugin for Reader {
 
     fn del(&self, attachment: &Attachment) -> Result<(), Error> {
         file_name(attachment);
-        pod::Pod::known(&attachment.args);
+        drop(plugin::Pod::known(&attachment.args));
         read(&attachment.network)
     }
 

@@ -46,7 +46,7 @@ impl Plugin for Reader {
 
     fn del(&self, attachment: &Attachment) -> Result<(), Error> {
         file_name(attachment);
-        drop(plugin::Pod::known(&attachment.args));
+        let _ = plugin::Pod::known(&attachment.args);
         read(&attachment.network)
     }
 

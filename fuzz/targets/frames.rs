@@ -26,8 +26,6 @@ mod ndp;
 mod neighbour;
 #[path = "../../netlink/src/netns.rs"]
 mod netns;
-#[path = "../../netlink/src/nftables.rs"]
-mod nftables;
 #[path = "../../netlink/src/packet.rs"]
 mod packet;
 #[path = "../../netlink/src/probe.rs"]
@@ -42,8 +40,6 @@ mod rule;
 mod socket;
 #[path = "../../netlink/src/sys.rs"]
 mod sys;
-#[path = "../../netlink/src/xtables.rs"]
-mod xtables;
 
 use address::Address;
 use change::Change;
@@ -53,7 +49,6 @@ use link::{GROUP, Link, Veth};
 use mac::Mac;
 use neighbour::Neighbour;
 use netns::Netns;
-use nftables::{Chain, Hook, Nftables, Rule as NftRule, Statement, Table};
 use probe::{Conflict, Patience, announce, conflict, silent_gateways};
 use route::{MAIN, PROTOCOL, Route, Scope};
 use rtnetlink::{Outcome, Rtnetlink};

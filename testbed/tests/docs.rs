@@ -64,6 +64,10 @@ const COMMANDS: &[(&str, Runner)] = &[
     ("kubectl describe spidernode worker", Here),
     ("kubectl get crds", Here),
     ("kubectl get events --all-namespaces", Here),
+    (
+        r#"kubectl get spidercoordinator default -o jsonpath='{range .status.conditions[*]}{.type}={.status} {.reason}: {.message}{"\n"}{end}'"#,
+        By("controller/tests/whole/coordinator.rs", "kubectl get spidercoordinator default"),
+    ),
     ("kubectl get spiderippools -o wide", Here),
     ("kubectl get spidernodes", Here),
     ("make bench", By(".ci/run", "make --no-print-directory bench")),

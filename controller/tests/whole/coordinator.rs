@@ -102,6 +102,15 @@ async fn the_services_of_a_real_control_plane_are_found_unless_people_say_otherw
     assert!(message.contains("kubernetes"), "{message}");
     let (status, _) = found.until(OVERLAY_POD_CIDR_KNOWN, "True", "None").await;
     assert!(status.overlay_pod_cidr.is_empty());
+    // As the guide says it: `kubectl get spidercoordinator default`.
+    let guide = include_str!("../../../docs/cidrs.md");
+    let command =
+        guide.lines().find(|line| line.starts_with("kubectl get spidercoordinator default")).unwrap();
+    let columns = command.split('\'').nth(1).unwrap();
+    let args = ["get", "spidercoordinator", &stage.name, "-o", &format!("jsonpath={columns}")];
+    let told = testbed::shared().kubectl(&args).unwrap();
+    assert!(told.contains("ServiceCIDRKnown=True ServiceCIDRObjects: from "), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("OverlayPodCIDRKnown=True None: ")), "{told}");
 
     found.patch(json!({"spec": {"serviceCIDR": ["172.16.0.9/16"], "overlayPodCIDR": ["fd00:7::/64"]}})).await;
     let (status, _) = found.until(SERVICE_CIDR_KNOWN, "True", "Explicit").await;

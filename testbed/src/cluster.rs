@@ -18,6 +18,8 @@ const CRDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/spiderpool/cr
 
 /// Seen: well under a second; this is for a machine whose cores all compile something else.
 const ROUTED_WITHIN: Duration = Duration::from_secs(30);
+/// The same for rights.
+const GRANTED_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running cluster, and the means to use it as its administrator or as anybody else.
 #[derive(Debug)]
@@ -108,6 +110,26 @@ impl Cluster {
     ) -> Result<(), Error> {
         let identity = self.pki.client(user, group)?;
         kubeconfig::write(path, server, &self.pki.authority()?, user, &identity)
+    }
+
+    /// Waits until the API server knows that `user` may do all of this, which it learns a moment after it stored the rights.
+    ///
+    /// Each question is what `kubectl auth can-i` takes: `["list", "pods", "-n", "kube-system"]`.
+    ///
+    /// # Errors
+    /// When it still says no after a minute.
+    pub fn wait_granted(&self, user: &str, questions: &[&[&str]]) -> Result<(), Error> {
+        let begun = Instant::now();
+        for question in questions {
+            let args = [&["auth", "can-i"], *question, &["--as", user]].concat();
+            while let Err(error) = self.kubectl(&args) {
+                if begun.elapsed() > GRANTED_WITHIN {
+                    return Err(error);
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Ok(())
     }
 
     /// Runs `kubectl` as the administrator and returns what it printed.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use testbed::{ControlPlane, shared, unique};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits for a condition that is about to come true.
 fn eventually(what: &str, mut check: impl FnMut() -> bool) {

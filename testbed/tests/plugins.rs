@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testbed::{Plugins, shared, unique};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 const NETWORKS: &str = "k8s.v1.cni.cncf.io/networks";
 const DEFAULT: &str = "v1.multus-cni.io/default-network";
 

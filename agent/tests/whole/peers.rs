@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::json;
 
+use crate::space::Space;
 use crate::stage::{Stage, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,9 +172,13 @@ async fn the_rights_of_rbac_yaml_are_enough_and_none_is_missing() {
     let cluster = testbed::shared();
     cluster.kubectl_with(&["apply", "-f", "-"], &rbac).expect("rights");
     let account = format!("system:serviceaccount:{0}:{0}", stage.name);
+    cluster.wait_granted(&account, &[&["list", "spiderippools"]]).expect("rights that count");
     stage.as_user(&cluster.kubeconfig_for(&account, None).expect("a kubeconfig"));
     let pool = stage.node_pool("a4", "a", 4, 1, (1, 20)).await;
-    let agent = stage.agent("a").await;
+    let node = Space::new();
+    let agent = stage.launch_on("a", &node.path());
+    agent.serves().await;
+    agent.says("looking after the node's network").await;
 
     // Every verb that it ever needs: create, change and delete endpoints, ask for owners, machines and the coordinator.
     let owners = json!({"metadata": {"ownerReferences": [{

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 /// How long a test waits for what must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The namespace where pods and pools of a test are; also the prefix of all its other names.
 pub(crate) struct Stage {
@@ -249,10 +249,38 @@ impl Stage {
 
     /// Starts the agent of a node with this configuration file and these variables.
     pub(crate) fn launch_with(&self, letter: &str, config: &str, environment: &[(&str, &str)]) -> Agent {
+        let agent = Command::new(env!("CARGO_BIN_EXE_spiderpool-agent"));
+        self.launch_as(agent, letter, config, environment, &[])
+    }
+
+    /// Starts the agent of a node, on which it is, to look after that node's network and what is in the stage's folder `netns`.
+    pub(crate) fn launch_on(&self, letter: &str, node: &Path) -> Agent {
+        let agent = Command::new(env!("CARGO_BIN_EXE_spiderpool-agent"));
+        self.launch_beside(agent, letter, node)
+    }
+
+    /// The same by a program that starts the agent.
+    pub(crate) fn launch_beside(&self, by: Command, letter: &str, node: &Path) -> Agent {
+        let flags = [format!("--node-network={}", node.display()), "--netns-dir".to_owned(), self.netns()];
+        self.launch_as(by, letter, "addressRestSeconds: 1\n", &[], &flags)
+    }
+
+    /// Where the runtime keeps the network namespaces of pods.
+    pub(crate) fn netns(&self) -> String {
+        self.dir.path().join("netns").display().to_string()
+    }
+
+    fn launch_as(
+        &self,
+        mut command: Command,
+        letter: &str,
+        config: &str,
+        environment: &[(&str, &str)],
+        flags: &[String],
+    ) -> Agent {
         let file = |suffix: &str| self.dir.path().join(format!("{letter}{suffix}"));
         let log = self.dir.path().join(format!("{}.log", testbed::unique("log")));
         std::fs::write(file(".yml"), config).expect("a configuration file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spiderpool-agent"));
         command
             .args(["--listen", "127.0.0.1:0", "--log", "info,agent=debug", "--node-name", &self.node(letter)])
             .args(["--namespace", &self.name])
@@ -264,6 +292,7 @@ impl Stage {
             .arg(file(".del"))
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
+            .args(flags)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -24,7 +24,7 @@ const STAGE: &str = "test.spidernet.io/stage";
 pub(crate) const RESYNC: Duration = Duration::from_secs(1);
 
 /// How long a test waits for what must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct Stage {
     pub(crate) name: String,

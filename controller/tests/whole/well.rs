@@ -310,6 +310,8 @@ async fn the_rights_of_rbac_yaml_are_enough() {
     let cluster = testbed::shared();
     cluster.kubectl_with(&["apply", "-f", "-"], &rbac).unwrap();
     let account = format!("system:serviceaccount:{0}:{0}", stage.name);
+    let (here, there) = (["get", "leases", "-n", &stage.name], ["list", "pods", "-n", "kube-system"]);
+    cluster.wait_granted(&account, &[&["list", "spiderippools"], &here, &there]).unwrap();
     stage.as_user(&cluster.kubeconfig_for(&account, None).unwrap());
     let found = Found::create(&stage, json!({"podCIDRType": "auto"})).await;
     let controller = stage.controller();

@@ -204,6 +204,9 @@ impl Agent {
         // From here on nothing can fail: the addresses are the pod's.
         let taken = held.into_iter().map(Held::keep).collect::<Vec<_>>();
         self.sandboxes.arrived(container_id, if_name, Path::new(&request.net_namespace));
+        if self.settings.node_network.is_some() {
+            self.told.arrived(Path::new(&request.net_namespace), &pod.name);
+        }
         self.endpoints.holds(&holder.pod, &pod, answer::endpoint_ip(if_name, &selection, &taken));
         self.leave_former(former, &taken);
         Ok(reply)

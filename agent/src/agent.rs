@@ -19,6 +19,7 @@ use crate::pods::{Pod, Pods};
 use crate::pools::Pools;
 use crate::sandboxes::Sandboxes;
 use crate::settings::Settings;
+use crate::upkeep::Told;
 
 /// How long an ADD may take: below the 100 s that upstream's plugin waits.
 pub const ADD_DEADLINE: Duration = Duration::from_mins(1);
@@ -54,6 +55,8 @@ pub struct Agent {
     pub after: TaskTracker,
     /// Asks the reclaim for a look at once.
     pub reclaim: Arc<Notify>,
+    /// Whose network namespaces plugins told.
+    pub told: Told,
 }
 
 /// Why there is no pod to serve.

@@ -22,3 +22,4 @@ pub mod sandboxes;
 pub mod server;
 pub mod settings;
 pub mod socket;
+pub mod upkeep;

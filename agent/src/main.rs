@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent::run;
 use agent::settings::{
     self, CONFIG_FILE, ConflictRelease, Detection, File, FileError, HEALTH_PORT, Keep, MAX_ALLOCATED,
-    Settings,
+    NodeNetwork, OWN_NETWORK, POD_NETWORKS, Settings,
 };
 use anyhow::Context;
 use clap::Parser;
@@ -72,6 +72,13 @@ struct Args {
     /// The network behind eth0 of pods that name none: NAMESPACE/NAME
     #[arg(long, value_name = "NAD", env = "MULTUS_CLUSTER_NETWORK")]
     cluster_network: Option<String>,
+    /// Looks after the network of the node and its running pods; only where the agent is on that node. The node's
+    /// network namespace, otherwise the agent's own
+    #[arg(long, value_name = "NETNS", num_args = 0..=1, require_equals = true, default_missing_value = OWN_NETWORK)]
+    node_network: Option<PathBuf>,
+    /// The folder in which the runtime keeps the pods' network namespaces, for --node-network
+    #[arg(long, value_name = "DIR", default_value = POD_NETWORKS)]
+    netns_dir: PathBuf,
     /// How the log is written
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
@@ -163,6 +170,8 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
         max_allocated_ips,
         release_conflict_ips,
         cluster_network,
+        node_network,
+        netns_dir,
         log_format: _,
         log: _,
     } = args;
@@ -205,5 +214,6 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
         max_allocated: max_allocated_ips,
         rest: file.address_rest_seconds.map_or(settings::REST, Duration::from_secs),
         cluster_network,
+        node_network: node_network.map(|namespace| NodeNetwork { namespace, pods: netns_dir }),
     })
 }

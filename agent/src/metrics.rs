@@ -54,6 +54,28 @@ pub enum EndpointWrite {
     Failed,
 }
 
+/// What came of a look after one pod's ways to and from its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// They were as they must be, or none of ours.
+    Unchanged,
+    /// They were brought up to date.
+    Changed,
+    /// They could not be.
+    Failed,
+}
+
+/// What came of asking kube-proxy to masquerade what pods send to services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masquerade {
+    /// It is asked.
+    Done,
+    /// The kernel cannot.
+    Impossible,
+    /// It failed, and is tried again.
+    Failed,
+}
+
 /// The agent's counters and gauges. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -76,6 +98,8 @@ pub struct Metrics {
     queued_dels: Counter,
     endpoint_writes: Family<OutcomeLabel, Counter>,
     endpoints_waiting: Gauge,
+    refreshes: Family<OutcomeLabel, Counter>,
+    masquerades: Family<OutcomeLabel, Counter>,
     in_flight: Gauge,
     pods: Gauge,
 }
@@ -180,6 +204,8 @@ impl Metrics {
             queued_dels,
             endpoint_writes,
             endpoints_waiting,
+            refreshes,
+            masquerades,
             in_flight,
             pods,
         } = self.clone();
@@ -251,6 +277,9 @@ impl Metrics {
         registry.register("ipam_endpoint_writes", "Writes of SpiderEndpoints", endpoint_writes);
         let help = "SpiderEndpoints that wait to be written";
         registry.register("ipam_endpoints_waiting", help, endpoints_waiting);
+        registry.register("node_refreshes", "Looks after one pod's ways to and from its node", refreshes);
+        let help = "Times that kube-proxy was asked to masquerade what pods send to services";
+        registry.register("node_masquerades", help, masquerades);
         registry.register("ipam_requests_in_flight", "Requests of plugins under way", in_flight);
         registry.register("ipam_pods", "Pods of this node that the API shows", pods);
     }
@@ -311,6 +340,26 @@ impl Metrics {
             EndpointWrite::Failed => "failed",
         };
         self.endpoint_writes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a look after one pod's ways.
+    pub fn refresh(&self, outcome: Refresh) {
+        let outcome = match outcome {
+            Refresh::Unchanged => "unchanged",
+            Refresh::Changed => "changed",
+            Refresh::Failed => "failed",
+        };
+        self.refreshes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts an asking of kube-proxy.
+    pub fn masquerade(&self, outcome: Masquerade) {
+        let outcome = match outcome {
+            Masquerade::Done => "done",
+            Masquerade::Impossible => "impossible",
+            Masquerade::Failed => "failed",
+        };
+        self.masquerades.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Shows how many endpoints wait to be written.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -73,15 +73,25 @@ fn done(answer: Result<(), impl Display>) -> Response {
     }
 }
 
+fn bad(why: impl Display) -> Response {
+    refusal(StatusCode::BAD_REQUEST, format!("the request cannot be read: {why}"))
+}
+
 /// Reads a request, whatever content type it claims.
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Response> {
-    let bad = |why: String| refusal(StatusCode::BAD_REQUEST, format!("the request cannot be read: {why}"));
-    let bytes = match timeout(PATIENCE, to_bytes(body, BODY)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) => return Err(bad(format!("{error} (at most {BODY} bytes are)"))),
-        Err(_) => return Err(bad(format!("it was not complete after {} s", PATIENCE.as_secs()))),
-    };
-    serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))
+    parse(&bytes(body).await?)
+}
+
+async fn bytes(body: Body) -> Result<Bytes, Response> {
+    match timeout(PATIENCE, to_bytes(body, BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(bad(format!("{error} (at most {BODY} bytes are)"))),
+        Err(_) => Err(bad(format!("it was not complete after {} s", PATIENCE.as_secs()))),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Response> {
+    serde_json::from_slice(bytes).map_err(bad)
 }
 
 async fn healthy(State(agent): State<Arc<Agent>>) -> Response {
@@ -129,20 +139,38 @@ async fn check(State(agent): State<Arc<Agent>>, body: Body) -> Response {
     }
 }
 
-async fn coordinator(State(agent): State<Arc<Agent>>) -> Response {
-    answer(coordinator::config(&agent.client).await)
+async fn coordinator(State(agent): State<Arc<Agent>>, Query(query): Query<Whose>, body: Body) -> Response {
+    let body = match bytes(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    // Upstream's plugin says it in a body.
+    let whose = match Some(query).filter(|whose| !whose.pod_name.is_empty()) {
+        Some(whose) => whose,
+        None if body.trim_ascii().is_empty() => Whose::default(),
+        None => match parse(&body) {
+            Ok(whose) => whose,
+            Err(refusal) => return refusal,
+        },
+    };
+    let Whose { pod_namespace: namespace, pod_name: name, pod_uid: uid } = whose;
+    let named = !namespace.is_empty() && !name.is_empty();
+    let whose = named.then(|| coordinator::Whose { name: PodName { namespace, name }, uid });
+    answer(coordinator::config(&agent.client, &agent.pods, whose.as_ref()).await)
 }
 
-/// Whose addresses are asked for.
+/// Who is asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Whose {
     pod_namespace: String,
     pod_name: String,
+    #[serde(rename = "podUID")]
+    pod_uid: String,
 }
 
 async fn endpoint(State(agent): State<Arc<Agent>>, Query(whose): Query<Whose>) -> Response {
-    let Whose { pod_namespace, pod_name } = whose;
+    let Whose { pod_namespace, pod_name, pod_uid: _ } = whose;
     if pod_namespace.is_empty() || pod_name.is_empty() {
         return refusal(StatusCode::BAD_REQUEST, "say podNamespace and podName in the query");
     }

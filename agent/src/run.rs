@@ -27,6 +27,7 @@ use crate::reclaim::Reclaim;
 use crate::sandboxes::Sandboxes;
 use crate::settings::Settings;
 use crate::socket::Socket;
+use crate::upkeep::{self, Told};
 use crate::{http, queue, routes, server};
 
 /// How long what goes on after the last answer gets: releases that nobody waits for, and the end of each desk.
@@ -80,6 +81,7 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
         health,
         after: TaskTracker::new(),
         reclaim: Arc::new(Notify::new()),
+        told: Told::default(),
     });
 
     let served = TaskTracker::new();
@@ -89,6 +91,9 @@ pub async fn run(settings: Settings, client: Client, shutdown: CancellationToken
     watches.spawn(until(stop.clone(), read_all(Arc::clone(&agent))));
     watches.spawn(until(stop.clone(), census(Arc::clone(&agent))));
     served.spawn(queue::drain(Arc::clone(&agent), shutdown.clone()));
+    if let Some(network) = agent.settings.node_network.clone() {
+        watches.spawn(until(stop.clone(), upkeep::run(Arc::clone(&agent), network)));
+    }
     let reclaim = Reclaim::new(Arc::clone(&agent), Arc::clone(&agent.reclaim));
     served.spawn(reclaim.run(shutdown.clone()));
 

@@ -23,6 +23,12 @@ pub const HEALTH_PORT: u16 = 5710;
 /// Where upstream's chart mounts the configuration file.
 pub const CONFIG_FILE: &str = "/tmp/spiderpool/config-map/conf.yml";
 
+/// The agent's own network namespace: the node's, where the agent is in the host's network.
+pub const OWN_NETWORK: &str = "/proc/self/ns/net";
+
+/// Where containerd and CRI-O keep the network namespaces of pods, and `ip netns` its own.
+pub const POD_NETWORKS: &str = "/var/run/netns";
+
 /// All settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -56,6 +62,17 @@ pub struct Settings {
     pub rest: Duration,
     /// The network behind `eth0` of pods that name none.
     pub cluster_network: Option<MultusName>,
+    /// The network that is looked after; none: this agent is not on its node, or somebody else does it.
+    pub node_network: Option<NodeNetwork>,
+}
+
+/// Where the network of a node and of its pods is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeNetwork {
+    /// The node's network namespace.
+    pub namespace: PathBuf,
+    /// The folder in which the runtime keeps those of pods.
+    pub pods: PathBuf,
 }
 
 /// Whether addresses outlive their pods.

@@ -63,8 +63,14 @@ pub(crate) fn ask(attachment: &Attachment, local: &Local) -> Result<Option<Confi
     // Kubernetes' names need no escaping; whatever else a runtime says is of no use to the agent.
     let plain =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
-    let path = if plain(pod.namespace) && plain(pod.name) {
-        format!("{}?podNamespace={}&podName={}", wire::COORDINATOR, pod.namespace, pod.name)
+    let path = if [pod.namespace, pod.name, pod.uid].into_iter().all(plain) {
+        format!(
+            "{}?podNamespace={}&podName={}&podUID={}",
+            wire::COORDINATOR,
+            pod.namespace,
+            pod.name,
+            pod.uid
+        )
     } else {
         wire::COORDINATOR.to_owned()
     };
@@ -74,7 +80,7 @@ pub(crate) fn ask(attachment: &Attachment, local: &Local) -> Result<Option<Confi
         purpose: "learn what the coordinator shall do",
         patience: PATIENCE,
     };
-    // Upstream's agent reads the body, ours the query.
+    // Upstream's agent reads the body only.
     let whose = serde_json::json!({ "podNamespace": pod.namespace, "podName": pod.name });
     let body = Agent::at(local.socket.clone()).must(call, &whose)?;
     let cluster: CoordinatorConfig = serde_json::from_slice(&body).map_err(|error| {

@@ -7,7 +7,7 @@ use cni::{Cidr, Code, Error, IfName, Network};
 use netlink::Block;
 use plugin::{Keys, Level, Rotation};
 use serde_json::Value;
-use wire::CoordinatorConfig;
+use wire::{CoordinatorConfig, NicSource};
 
 use crate::codes::CLUSTER;
 
@@ -146,8 +146,8 @@ fn log(network: &Network) -> Result<(Level, Rotation), Error> {
 
 impl Config {
     /// Puts what the network configuration says over what the cluster says. An empty text or list is as good as none, as it is
-    /// for upstream. Only the interface with the default route is the other way round, since the agent answers with the pod's
-    /// annotation, which is more special than either.
+    /// for upstream. Only the interface with the default route may be the other way round: the pod's annotation, with which the
+    /// agent answers, is more special than either.
     pub fn merge(network: &Network, local: &Local, cluster: &CoordinatorConfig) -> Result<Self, Error> {
         let CoordinatorConfig {
             mode,
@@ -158,6 +158,7 @@ impl Config {
             policy_routes,
             pod_mac_prefix,
             pod_default_route_nic,
+            pod_default_route_nic_source,
             host_rule_table,
             pod_rp_filter,
             tx_queue_len,
@@ -180,8 +181,13 @@ impl Config {
                 }
             }
         }
-        let nic = Some(pod_default_route_nic.as_str()).filter(|nic| !nic.is_empty());
-        let nic = nic.or(keys.text("podDefaultRouteNic")?).or(keys.text("podDefaultRouteNIC")?);
+        let own = keys.text("podDefaultRouteNic")?.or(keys.text("podDefaultRouteNIC")?);
+        let told = Some(pod_default_route_nic.as_str()).filter(|nic| !nic.is_empty());
+        let nic = match pod_default_route_nic_source {
+            Some(NicSource::SpiderCoordinator) => own.or(told),
+            // Upstream's agent does not say which it is, and its plugin takes it for the annotation.
+            Some(NicSource::Annotation | NicSource::Other) | None => told.or(own),
+        };
         let number = |key, cluster: i64| signed(&keys, key).map(|own| own.unwrap_or(cluster));
         let link_address = keys.text("vethLinkAddress")?.unwrap_or(veth_link_address);
         let mac_prefix = keys.text("podMACPrefix")?.unwrap_or(pod_mac_prefix);

@@ -32,7 +32,7 @@ impl Address {
         messages.iter().filter(|message| message.kind == NEW_ADDRESS).filter_map(Self::parse).collect()
     }
 
-    fn parse(message: &Message) -> Option<Self> {
+    pub(crate) fn parse(message: &Message) -> Option<Self> {
         let payload = &message.payload;
         let find = |wanted| attributes(payload.get(8..)?).find(|(kind, _)| *kind == wanted);
         // On a point-to-point interface the other attribute is the peer's.

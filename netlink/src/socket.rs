@@ -265,15 +265,15 @@ pub(crate) fn ask(doing: &str, kind: u16, want: Want, payload: &[u8]) -> Result<
     Socket::route()?.ask(doing, kind, want, payload)
 }
 
-struct Head<'a> {
-    kind: u16,
+pub(crate) struct Head<'a> {
+    pub(crate) kind: u16,
     flags: u16,
     sequence: u32,
-    message: &'a [u8],
-    size: usize,
+    pub(crate) message: &'a [u8],
+    pub(crate) size: usize,
 }
 
-fn head(rest: &[u8]) -> Option<Head<'_>> {
+pub(crate) fn head(rest: &[u8]) -> Option<Head<'_>> {
     let size = number(rest, 0)? as usize;
     let message = rest.get(..size).filter(|_| size >= HEADER)?;
     Some(Head {

@@ -20,7 +20,8 @@ pub const GC: &str = "/v1/ipam/gc";
 pub const CHECK: &str = "/v1/ipam/check";
 /// `GET` with `podNamespace` and `podName` → [`Endpoint`].
 pub const ENDPOINT: &str = "/v1/workloadendpoint";
-/// `GET` → [`CoordinatorConfig`].
+/// `GET` with `podNamespace`, `podName` and `podUID` → [`CoordinatorConfig`]. Upstream's plugin says the first two in a JSON body;
+/// a request that names no pod asks for what holds for all.
 pub const COORDINATOR: &str = "/v1/coordinator/config";
 
 /// Asks for the addresses of one interface of one sandbox.
@@ -312,6 +313,9 @@ pub struct CoordinatorConfig {
     /// The interface that has the default route.
     #[serde(default, rename = "podDefaultRouteNIC", skip_serializing_if = "String::is_empty")]
     pub pod_default_route_nic: String,
+    /// Who says so. Ours: an agent that leaves it out is upstream's, whose answer may be either's.
+    #[serde(default, rename = "podDefaultRouteNICSource", skip_serializing_if = "Option::is_none")]
+    pub pod_default_route_nic_source: Option<NicSource>,
     /// The routing table on the node.
     #[serde(default, rename = "hostRuleTable")]
     pub host_rule_table: i64,
@@ -327,6 +331,19 @@ pub struct CoordinatorConfig {
     /// The MTU of the veth pair; 0: the parent's.
     #[serde(default, rename = "vethMTU")]
     pub veth_mtu: i64,
+}
+
+/// Who names the interface that has the default route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NicSource {
+    /// The pod's annotation `ipam.spidernet.io/default-route-nic`.
+    Annotation,
+    /// The `SpiderCoordinator`.
+    SpiderCoordinator,
+    /// Somebody whom only a newer agent knows.
+    #[serde(other)]
+    Other,
 }
 
 /// A route of the pod's policy table.

@@ -11,6 +11,7 @@ mod choice;
 mod fixed;
 mod ill;
 mod kinds;
+mod network;
 mod nics;
 mod peers;
 mod plugin;
@@ -19,6 +20,12 @@ mod pools;
 #[expect(dead_code, reason = "the desks' tests lose replies, these cut the line")]
 mod proxy;
 mod reclaim;
+#[path = "../../../coordinator/tests/plugin/space.rs"]
+#[expect(dead_code, reason = "the coordinator's tests send more than these")]
+mod space;
 mod stage;
 mod well;
 mod wire;
+#[path = "../../../coordinator/tests/plugin/world.rs"]
+#[expect(dead_code, reason = "nothing here calls the world outside")]
+mod world;

@@ -3,29 +3,28 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
 use crate::stage::{Agent, Guest, Stage, eventually};
 
-/// Returns the plugin: the one that cargo put beside the agent, or else builds it now.
+/// Returns the plugin of this name: the one that cargo put beside the agent, or else builds its package now.
 ///
 /// `cargo test --workspace` has just built it; `cargo test -p agent` has not.
-fn binary() -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
+pub(crate) fn binary(name: &str, package: &str) -> PathBuf {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _alone = BUILDING.lock().expect("a built plugin");
     let profile = PathBuf::from(env!("CARGO_BIN_EXE_spiderpool-agent"));
     let profile = profile.parent().expect("a folder");
-    let path = profile.join("spiderpool");
-    BUILT.get_or_init(|| {
-        if !path.is_file() {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo
-                .args(["build", "--locked", "-p", "ipam-plugin", "--target-dir"])
-                .arg(profile.parent().expect("a folder"));
-            assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo").success());
-        }
-    });
+    let path = profile.join(name);
+    if !path.is_file() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["build", "--locked", "-p", package, "--target-dir"])
+            .arg(profile.parent().expect("a folder"));
+        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo").success());
+    }
     path
 }
 
@@ -51,7 +50,7 @@ async fn call(verb: &'static str, pod: &Guest, network: &Value) -> (bool, Value)
     );
     let configuration = network.to_string();
     let run = move || {
-        let mut child = Command::new(binary())
+        let mut child = Command::new(binary("spiderpool", "ipam-plugin"))
             .env_clear()
             .envs([("CNI_COMMAND", verb), ("CNI_CONTAINERID", "c1"), ("CNI_IFNAME", NIC)])
             .envs([

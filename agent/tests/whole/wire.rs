@@ -4,7 +4,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::stage::{PATIENCE, Stage, create};
+use crate::stage::{Agent, Guest, PATIENCE, Stage, create};
 
 /// What upstream's generated client puts around a body: no length is known to it, so it comes in chunks.
 fn chunked(method: &str, path: &str, body: &str) -> Vec<u8> {
@@ -80,8 +80,58 @@ async fn the_coordinators_configuration_is_that_of_the_object_named_default() {
             })
         )
     );
+    names_of_the_default_nic(&stage, &agent).await;
     for name in ["default", other.as_str()] {
         api.delete(name, &kube::api::DeleteParams::default()).await.expect("a deleted object");
+    }
+}
+
+/// The pod's annotation counts before the `SpiderCoordinator`, whoever asks in whichever way.
+async fn names_of_the_default_nic(stage: &Stage, agent: &Agent) {
+    let key = "ipam.spidernet.io/default-route-nic";
+    let plain = stage.pod("plain", "a", json!({})).await;
+    let annotated = stage.annotated("annotated", "a", json!({key: "net1"})).await;
+    // Nobody's watch shows this agent a pod of another node, nor a pod that was not there when it looked.
+    let elsewhere = stage.annotated("elsewhere", "b", json!({key: "net2"})).await;
+    let said = async |pod: &Guest, uid: &str| {
+        let Guest { namespace, name, .. } = pod;
+        let query = format!("podNamespace={namespace}&podName={name}&podUID={uid}");
+        let (status, by_query) = agent.call("GET", &format!("/v1/coordinator/config?{query}"), None).await;
+        assert_eq!(status, 200, "{by_query}");
+        if uid.is_empty() {
+            let body = json!({"podNamespace": namespace, "podName": name}).to_string();
+            let by_body = agent.raw(&chunked("GET", "/v1/coordinator/config", &body)).await;
+            assert_eq!(by_body, Some((200, by_query.clone())), "as upstream's plugin asks");
+        }
+        (by_query["podDefaultRouteNIC"].clone(), by_query["podDefaultRouteNICSource"].clone())
+    };
+    let of_pod = |nic: &str| (json!(nic), json!("annotation"));
+    assert_eq!(said(&annotated, "").await, of_pod("net1"));
+    assert_eq!(said(&annotated, &annotated.uid).await, of_pod("net1"));
+    assert_eq!(said(&elsewhere, "").await, of_pod("net2"));
+    let nobody = (Value::Null, Value::Null);
+    assert_eq!(said(&plain, "").await, nobody);
+
+    let api: Api<api::SpiderCoordinator> = Api::all(stage.client.clone());
+    let spec = json!({"spec": {"podDefaultRouteNIC": "eth0"}});
+    api.patch("default", &PatchParams::default(), &Patch::Merge(&spec)).await.expect("a spec");
+    let of_cluster = (json!("eth0"), json!("spiderCoordinator"));
+    assert_eq!(said(&plain, "").await, of_cluster);
+    assert_eq!(said(&annotated, "").await, of_pod("net1"));
+    assert_eq!(said(&annotated, "the-former-pod").await, of_cluster, "that pod is gone");
+    assert_eq!(said(&Guest { name: "nobody".to_owned(), ..plain }, "").await, of_cluster);
+
+    for (at, wrong) in ["", "a/b", "two words", "sixteen-letters-"].into_iter().enumerate() {
+        let name = format!("wrong-{at}");
+        stage.annotated(&name, "a", json!({key: wrong})).await;
+        let path = format!("/v1/coordinator/config?podNamespace={}&podName={name}", stage.name);
+        let (status, sentence) = agent.call("GET", &path, None).await;
+        let sentence = sentence.as_str().unwrap_or_default().to_owned();
+        assert!(status == 500 && sentence.contains(key) && sentence.contains(&name), "{wrong:?}: {sentence}");
+    }
+    for (body, status) in [("null", 400), ("5", 400), ("{", 400), ("{}", 200), ("", 200)] {
+        let answer = agent.raw(&chunked("GET", "/v1/coordinator/config", body)).await.expect("an answer");
+        assert_eq!(answer.0, status, "{body:?}: {}", answer.1);
     }
 }
 

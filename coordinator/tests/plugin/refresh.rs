@@ -100,6 +100,24 @@ fn what_somebody_tidied_away_on_the_node_is_there_again() {
 }
 
 #[test]
+fn another_table_and_another_name_of_the_first_interface_are_read_from_what_is_left() {
+    let world = World::new();
+    let pod = Space::new();
+    world.attach(&pod, "nic0", 0, 5);
+    let mut runtime = Runtime::new(&pod, "refreshed").with_interface("nic0");
+    runtime.network["podDefaultCniNic"] = json!("nic0");
+    runtime.network["hostRuleTable"] = json!(600);
+    runtime.must(&world.node, "ADD");
+    assert_eq!(look_after(&world, &pod), Vec::<String>::new());
+    world.node.ip("rule del table 600");
+    world.node.ip("route del 10.9.0.5 table 600");
+    world.node.ip("neigh flush nud permanent dev vethrefreshed");
+    assert!(!look_after(&world, &pod).is_empty());
+    assert!(!world.node.ip("rule show").contains("lookup 500"));
+    runtime.must(&world.node, "CHECK");
+}
+
+#[test]
 fn an_overlay_pod_is_looked_after_too_and_its_own_ways_are_left_alone() {
     let world = World::new();
     let pod = overlay_pod(&world);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::call::Runtime;
+use crate::call::{Runtime, cluster};
 use crate::space::Space;
 use crate::world::World;
 
@@ -303,6 +303,39 @@ fn the_default_route_is_that_of_the_interface_which_the_agent_names() {
     pod.ip("link del net1");
     assert!(has(&pod.ip("route show table main"), "default via 10.9.0.1 dev eth0"));
     assert!(has(&pod.ip("-6 route show table main"), "default via fd00:9::1 dev eth0"));
+}
+
+#[test]
+fn the_annotation_names_the_default_route_before_the_network_configuration_and_that_before_the_cluster() {
+    let world = World::new();
+    for (last, own, source, expected) in [
+        (5, None, Some("spiderCoordinator"), "net1"),
+        (6, Some("eth0"), Some("spiderCoordinator"), "eth0"),
+        (7, Some("eth0"), Some("annotation"), "net1"),
+        (8, Some("eth0"), Some("somebody-new"), "net1"),
+        // Upstream's agent.
+        (9, Some("eth0"), None, "net1"),
+    ] {
+        let pod = world.pod(last);
+        let told = |name: &str| {
+            let mut runtime = Runtime::new(&pod, &format!("pod{last}-with-default")).with_interface(name);
+            let mut cluster = cluster();
+            cluster["podDefaultRouteNIC"] = json!("net1");
+            if let Some(source) = source {
+                cluster["podDefaultRouteNICSource"] = json!(source);
+            }
+            runtime.agent_says(200, &cluster);
+            if let Some(own) = own {
+                runtime.network["podDefaultRouteNic"] = json!(own);
+            }
+            runtime.must(&world.node, "ADD");
+        };
+        told("eth0");
+        world.attach(&pod, "net1", 1, last);
+        told("net1");
+        let main = pod.ip("route show table main default");
+        assert!(main.lines().count() == 1 && main.contains(&format!("dev {expected}")), "{source:?}: {main}");
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ mod pair;
 use std::net::IpAddr;
 
 use netlink::{
-    Address, Block, Chain, Change, Family, Hook, MAIN, Mac, Neighbour, Netns, Nftables, Outcome, PROTOCOL,
-    Route, Rtnetlink, Rule, Statement, Table, Veth, xtables,
+    Address, Block, Chain, Change, Family, Hook, Listener, MAIN, Mac, Neighbour, Netns, News, Nftables,
+    Outcome, PROTOCOL, Route, Rtnetlink, Rule, Statement, Table, Veth, xtables,
 };
 use pair::{End, Pair};
 
@@ -322,4 +322,53 @@ fn the_older_packet_filter_is_told_the_same_beside_whatever_it_holds() {
             }
         })
         .unwrap();
+}
+
+#[test]
+fn a_listener_hears_of_addresses_and_of_rules_that_go_and_of_little_else() {
+    let pair = Pair::new();
+    let open = || Netns::open(&pair.pod.path()).unwrap().run(Listener::open).unwrap().unwrap();
+    let (mut listener, mut other) = (open(), open());
+    let mut hears = |does: &str| {
+        pair.pod.ip(does);
+        let heard = listener.news().unwrap();
+        assert_eq!(other.news().unwrap(), heard, "each hears all");
+        assert_eq!(listener.news().unwrap(), News::Nothing, "once");
+        heard
+    };
+    hears("link show");
+    for (does, expected) in [
+        ("link set pod mtu 1400", News::Nothing),
+        ("address add fe80::99/64 dev pod nodad", News::Nothing),
+        ("address del fe80::99/64 dev pod", News::Nothing),
+        ("address add 10.9.0.5/24 dev pod", News::Addresses),
+        ("address add fd00:9::5/64 dev pod nodad", News::Addresses),
+        ("route add 10.96.0.0/12 dev pod", News::Nothing),
+        ("rule add to 10.96.0.0/12 lookup 77", News::Nothing),
+        ("-6 rule add to fd00:96::/112 lookup 77", News::Nothing),
+        ("rule del lookup 77", News::Anything),
+        ("-6 rule del lookup 77", News::Anything),
+        ("address del fd00:9::5/64 dev pod", News::Addresses),
+        ("address del 10.9.0.5/24 dev pod", News::Addresses),
+    ] {
+        assert_eq!(hears(does), expected, "{does}");
+    }
+    pair.peer.ip("address add 10.9.0.6/24 dev peer");
+    assert_eq!(hears("link show"), News::Nothing, "that is another namespace");
+}
+
+#[test]
+fn a_listener_that_listens_too_late_is_told_to_look_at_everything() {
+    let pair = Pair::new();
+    let mut listener = Netns::open(&pair.pod.path()).unwrap().run(Listener::open).unwrap().unwrap();
+    inside(&pair.pod, |netlink| {
+        let device = netlink.link("pod").unwrap().unwrap().index;
+        let address = |n: u16| {
+            let [high, low] = n.to_be_bytes();
+            let address = IpAddr::from([10, 8, high, low]);
+            Change::AddAddress(Address { device, address, prefix: 32, usable: true })
+        };
+        made(&netlink.apply(&(1..2000).map(address).collect::<Vec<_>>()).unwrap());
+    });
+    assert_eq!(listener.news().unwrap(), News::Anything);
 }

@@ -132,7 +132,7 @@ async fn running_pods_follow_their_node_and_services_are_masqueraded_as_long_as_
     world.node.serve("10.9.1.77:80");
     assert_eq!(web.call("10.9.1.77:80"), Some(ip("10.9.0.5")));
     assert_eq!(other.call("10.9.1.77:80"), Some(ip("10.9.0.6")));
-    let line = agent.says(&format!("\"pod\":\"{}/web\"", stage.name)).await;
+    let line = agent.says(&format!("brought up to date\",\"pod\":\"{}/web\"", stage.name)).await;
     assert!(line.contains("10.9.1.77") && line.contains(&web.path().display().to_string()), "{line}");
     world.node.ip("address del 10.9.1.77/24 dev eth1");
     soon("nothing leads to the address that is gone", || {

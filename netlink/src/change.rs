@@ -1,13 +1,15 @@
 use rustix::io::Errno;
 
 use crate::address::{DELETE_ADDRESS, NEW_ADDRESS};
-use crate::link::{DELETE_LINK, IFLA_IFNAME, head, set_mac, set_tx_queue_len, set_up};
+use crate::link::{
+    DELETE_LINK, IFLA_IFNAME, head, set_down, set_mac, set_master, set_mtu, set_tx_queue_len, set_up,
+};
 use crate::message::text;
 use crate::neighbour::{DELETE_NEIGHBOUR, NEW_NEIGHBOUR};
 use crate::route::{DELETE_ROUTE, NEW_ROUTE};
 use crate::rule::{DELETE_RULE, NEW_RULE};
 use crate::socket::Request;
-use crate::{Address, MAIN, Mac, Neighbour, Route, Rule};
+use crate::{Address, Bond, BondOption, MAIN, Mac, Neighbour, Route, Rule, Vlan};
 
 /// One thing to be changed in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,37 @@ pub enum Change {
     RemoveAddress(Address),
     /// An interface is to be up.
     SetUp(u32),
+    /// An interface is to be down.
+    SetDown(u32),
+    /// An interface is to take packets of another length.
+    SetMtu {
+        /// Its number.
+        device: u32,
+        /// The new length, in bytes.
+        mtu: u32,
+        /// The old one.
+        before: u32,
+    },
+    /// An interface is to be a part of a bond, bridge or the like. A bond takes only one that is down.
+    SetMaster {
+        /// Its number.
+        device: u32,
+        /// That of what it is to be a part of; zero is nothing.
+        master: u32,
+        /// The old one.
+        before: u32,
+    },
+    /// A VLAN is to be there.
+    AddVlan(Vlan),
+    /// A bond is to be there.
+    AddBond(Bond),
+    /// A bond is to have another setting.
+    SetBondOption {
+        /// Its number.
+        device: u32,
+        /// The setting.
+        option: BondOption,
+    },
     /// An interface is to have another MAC address.
     SetMac {
         /// Its number.
@@ -53,7 +86,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// What takes it back; nothing for an interface that is gone, or is up.
+    /// What takes it back; nothing for an interface that is gone, or is up, and for a bond's setting.
     #[must_use]
     pub fn inverse(&self) -> Option<Self> {
         Some(match self.clone() {
@@ -69,7 +102,13 @@ impl Change {
             Self::SetTxQueueLen { device, length, before } => {
                 Self::SetTxQueueLen { device, length: before, before: length }
             }
-            Self::SetUp(_) | Self::RemoveLink(_) => return None,
+            Self::SetDown(device) => Self::SetUp(device),
+            Self::SetMtu { device, mtu, before } => Self::SetMtu { device, mtu: before, before: mtu },
+            Self::SetMaster { device, master, before } => {
+                Self::SetMaster { device, master: before, before: master }
+            }
+            Self::AddVlan(Vlan { name, .. }) | Self::AddBond(Bond { name, .. }) => Self::RemoveLink(name),
+            Self::SetUp(_) | Self::RemoveLink(_) | Self::SetBondOption { .. } => return None,
         })
     }
 
@@ -84,6 +123,12 @@ impl Change {
             Self::AddAddress(address) => address.request(NEW_ADDRESS),
             Self::RemoveAddress(address) => address.request(DELETE_ADDRESS),
             Self::SetUp(device) => set_up(*device),
+            Self::SetDown(device) => set_down(*device),
+            Self::SetMtu { device, mtu, .. } => set_mtu(*device, *mtu),
+            Self::SetMaster { device, master, .. } => set_master(*device, *master),
+            Self::AddVlan(vlan) => vlan.request(),
+            Self::AddBond(bond) => bond.request(),
+            Self::SetBondOption { device, option } => option.request(*device),
             Self::SetMac { device, mac, .. } => set_mac(*device, *mac),
             Self::SetTxQueueLen { device, length, .. } => set_tx_queue_len(*device, *length),
             Self::RemoveLink(name) => {
@@ -102,9 +147,17 @@ impl Change {
             Self::RemoveRule(_) | Self::RemoveNeighbour(_) => matches!(errno, Errno::NOENT | Errno::NODEV),
             Self::RemoveAddress(_) => matches!(errno, Errno::ADDRNOTAVAIL | Errno::NODEV),
             Self::RemoveLink(_) => errno == Errno::NODEV,
-            Self::SetUp(_) | Self::SetNeighbour(_) | Self::SetMac { .. } | Self::SetTxQueueLen { .. } => {
-                false
-            }
+            // A VLAN or bond of that name need not be the same.
+            Self::AddVlan(_)
+            | Self::AddBond(_)
+            | Self::SetUp(_)
+            | Self::SetDown(_)
+            | Self::SetMtu { .. }
+            | Self::SetMaster { .. }
+            | Self::SetBondOption { .. }
+            | Self::SetNeighbour(_)
+            | Self::SetMac { .. }
+            | Self::SetTxQueueLen { .. } => false,
         }
     }
 
@@ -129,6 +182,23 @@ impl Change {
                 format!("remove the address {}/{} dev {}", it.address, it.prefix, name(it.device))
             }
             Self::SetUp(device) => format!("set the interface {} up", name(*device)),
+            Self::SetDown(device) => format!("set the interface {} down", name(*device)),
+            Self::SetMtu { device, mtu, .. } => {
+                format!("set the MTU of the interface {} to {mtu}", name(*device))
+            }
+            Self::SetMaster { device, master: 0, before } => {
+                format!("take the interface {} out of {}", name(*device), name(*before))
+            }
+            Self::SetMaster { device, master, .. } => {
+                format!("make the interface {} a part of {}", name(*device), name(*master))
+            }
+            Self::AddVlan(it) => {
+                format!("create the interface {}, VLAN {} of {}", it.name, it.id, name(it.parent))
+            }
+            Self::AddBond(it) => format!("create the bond {} of mode {}", it.name, it.mode),
+            Self::SetBondOption { device, option } => {
+                format!("set the option number {} of the bond {}", option.attribute, name(*device))
+            }
             Self::SetMac { device, mac, .. } => {
                 format!("set the MAC address of the interface {} to {mac}", name(*device))
             }

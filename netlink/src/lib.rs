@@ -23,6 +23,7 @@ mod route;
 mod rtnetlink;
 mod rule;
 mod socket;
+mod stacked;
 mod sys;
 pub mod xtables;
 
@@ -40,3 +41,4 @@ pub use probe::{Conflict, Patience, announce, conflict, silent_gateways};
 pub use route::{MAIN, PROTOCOL, Route, Scope};
 pub use rtnetlink::{Outcome, Rtnetlink};
 pub use rule::Rule;
+pub use stacked::{Bond, BondOption, BondValue, Stacked, Vlan};

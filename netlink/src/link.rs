@@ -6,28 +6,31 @@ use std::time::{Duration, Instant};
 
 use crate::message::{Message, attribute, attributes, nested, number, string, text};
 use crate::socket::{CREATE, EXCLUSIVE, Request, Want, ask};
-use crate::{Address, Error, Mac, PROTOCOL};
+use crate::{Address, Error, Mac, PROTOCOL, Stacked};
 
 pub(crate) const NEW_LINK: u16 = 16;
 pub(crate) const DELETE_LINK: u16 = 17;
 pub(crate) const GET_LINK: u16 = 18;
 
-const IFLA_ADDRESS: u16 = 1;
+pub(crate) const IFLA_ADDRESS: u16 = 1;
 pub(crate) const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
+pub(crate) const IFLA_MTU: u16 = 4;
+pub(crate) const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_TXQLEN: u16 = 13;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+pub(crate) const IFLA_LINKINFO: u16 = 18;
+pub(crate) const IFLA_INFO_KIND: u16 = 1;
+pub(crate) const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_LINK_NETNSID: u16 = 37;
 
 /// The group of our cables' ends on the node: `ip link show group 83` lists them, and a rule of a packet filter can name them all.
 pub const GROUP: u32 = PROTOCOL as u32;
 
 const IFF_UP: u32 = 1;
+const IFF_LOOPBACK: u32 = 8;
 const IFF_NOARP: u32 = 0x80;
 const IFF_LOWER_UP: u32 = 0x1_0000;
 
@@ -46,6 +49,12 @@ pub struct Link {
     pub kind: String,
     /// The number of its parent or its other end, which may be in another namespace.
     pub peer: Option<u32>,
+    /// Whether that is in another namespace, where the number is another's.
+    pub peer_is_elsewhere: bool,
+    /// The number of the bond, bridge or the like that it is a part of.
+    pub master: Option<u32>,
+    /// What VLAN or bond it is, if it is one.
+    pub stacked: Option<Stacked>,
     /// How many packets wait in it at most.
     pub tx_queue_len: u32,
     flags: u32,
@@ -62,9 +71,19 @@ impl Link {
             mtu: 1500,
             kind: String::new(),
             peer: None,
+            peer_is_elsewhere: false,
+            master: None,
+            stacked: None,
             tx_queue_len: 1000,
             flags: IFF_UP,
         }
+    }
+
+    /// The same, down; likewise without a kernel.
+    #[must_use]
+    pub fn down(mut self) -> Self {
+        self.flags &= !IFF_UP;
+        self
     }
 
     /// Finds one by its name; nothing when there is none.
@@ -92,6 +111,9 @@ impl Link {
             mtu: 0,
             kind: String::new(),
             peer: None,
+            peer_is_elsewhere: false,
+            master: None,
+            stacked: None,
             tx_queue_len: 0,
             flags: number(payload, 8)?,
         };
@@ -101,12 +123,16 @@ impl Link {
                 IFLA_IFNAME => link.name = string(value),
                 IFLA_MTU => link.mtu = number(value, 0)?,
                 IFLA_LINK => link.peer = number(value, 0),
+                IFLA_MASTER => link.master = number(value, 0),
+                IFLA_LINK_NETNSID => link.peer_is_elsewhere = true,
                 IFLA_TXQLEN => link.tx_queue_len = number(value, 0)?,
                 IFLA_LINKINFO => {
-                    let mut info = attributes(value);
-                    if let Some((_, name)) = info.find(|(kind, _)| *kind == IFLA_INFO_KIND) {
+                    let info = |wanted| attributes(value).find(|(kind, _)| *kind == wanted);
+                    if let Some((_, name)) = info(IFLA_INFO_KIND) {
                         link.kind = string(name);
                     }
+                    let data = info(IFLA_INFO_DATA);
+                    link.stacked = data.and_then(|(_, data)| Stacked::parse(&link.kind, data));
                 }
                 _ => {}
             }
@@ -118,6 +144,12 @@ impl Link {
     #[must_use]
     pub const fn is_up(&self) -> bool {
         self.flags & IFF_UP != 0
+    }
+
+    /// Whether it leads back to where it comes from.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        self.flags & IFF_LOOPBACK != 0
     }
 
     /// Whether its neighbours are found by asking: false for loopback, tunnels and ipvlan's L3 mode.
@@ -197,6 +229,14 @@ impl Veth {
     }
 }
 
+/// The head of an interface that is to be there, and up as soon as it is.
+pub(crate) fn new_up() -> Vec<u8> {
+    let mut payload = vec![0; 8];
+    payload.extend(IFF_UP.to_ne_bytes());
+    payload.extend(IFF_UP.to_ne_bytes());
+    payload
+}
+
 /// The head of a question or change of one interface.
 pub(crate) fn head(index: u32) -> Vec<u8> {
     let mut payload = vec![0; 4];
@@ -210,6 +250,27 @@ pub(crate) fn set_up(index: u32) -> Request {
     payload.extend(index.to_ne_bytes());
     payload.extend(IFF_UP.to_ne_bytes());
     payload.extend(IFF_UP.to_ne_bytes());
+    Request { kind: NEW_LINK, flags: 0, payload }
+}
+
+pub(crate) fn set_down(index: u32) -> Request {
+    let mut payload = head(index);
+    // The flags are zeros; the mask says which of them counts.
+    payload.truncate(12);
+    payload.extend(IFF_UP.to_ne_bytes());
+    Request { kind: NEW_LINK, flags: 0, payload }
+}
+
+pub(crate) fn set_mtu(index: u32, mtu: u32) -> Request {
+    let mut payload = head(index);
+    attribute(&mut payload, IFLA_MTU, &mtu.to_ne_bytes());
+    Request { kind: NEW_LINK, flags: 0, payload }
+}
+
+/// Zero is none.
+pub(crate) fn set_master(index: u32, master: u32) -> Request {
+    let mut payload = head(index);
+    attribute(&mut payload, IFLA_MASTER, &master.to_ne_bytes());
     Request { kind: NEW_LINK, flags: 0, payload }
 }
 

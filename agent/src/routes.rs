@@ -79,7 +79,7 @@ fn bad(why: impl Display) -> Response {
 
 /// Reads a request, whatever content type it claims.
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Response> {
-    parse(&bytes(body).await?)
+    serde_json::from_slice(&bytes(body).await?).map_err(bad)
 }
 
 async fn bytes(body: Body) -> Result<Bytes, Response> {
@@ -88,10 +88,6 @@ async fn bytes(body: Body) -> Result<Bytes, Response> {
         Ok(Err(error)) => Err(bad(format!("{error} (at most {BODY} bytes are)"))),
         Err(_) => Err(bad(format!("it was not complete after {} s", PATIENCE.as_secs()))),
     }
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Response> {
-    serde_json::from_slice(bytes).map_err(bad)
 }
 
 async fn healthy(State(agent): State<Arc<Agent>>) -> Response {
@@ -145,36 +141,38 @@ async fn coordinator(State(agent): State<Arc<Agent>>, Query(query): Query<Whose>
         Err(refusal) => return refusal,
     };
     // Upstream's plugin says it in a body.
-    let whose = match Some(query).filter(|whose| !whose.pod_name.is_empty()) {
+    let whose = match Some(query).filter(|whose| !whose.name.is_empty()) {
         Some(whose) => whose,
         None if body.trim_ascii().is_empty() => Whose::default(),
-        None => match parse(&body) {
+        None => match serde_json::from_slice(&body) {
             Ok(whose) => whose,
-            Err(refusal) => return refusal,
+            Err(error) => return bad(error),
         },
     };
-    let Whose { pod_namespace: namespace, pod_name: name, pod_uid: uid } = whose;
+    let Whose { namespace, name, uid } = whose;
     let named = !namespace.is_empty() && !name.is_empty();
-    let whose = named.then(|| coordinator::Whose { name: PodName { namespace, name }, uid });
+    let whose = named.then_some(coordinator::Whose { name: PodName { namespace, name }, uid });
     answer(coordinator::config(&agent.client, &agent.pods, whose.as_ref()).await)
 }
 
 /// Who is asked for.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Whose {
-    pod_namespace: String,
-    pod_name: String,
+    #[serde(rename = "podNamespace")]
+    namespace: String,
+    #[serde(rename = "podName")]
+    name: String,
     #[serde(rename = "podUID")]
-    pod_uid: String,
+    uid: String,
 }
 
 async fn endpoint(State(agent): State<Arc<Agent>>, Query(whose): Query<Whose>) -> Response {
-    let Whose { pod_namespace, pod_name, pod_uid: _ } = whose;
-    if pod_namespace.is_empty() || pod_name.is_empty() {
+    let Whose { namespace, name, uid: _ } = whose;
+    if namespace.is_empty() || name.is_empty() {
         return refusal(StatusCode::BAD_REQUEST, "say podNamespace and podName in the query");
     }
-    let name = PodName { namespace: pod_namespace, name: pod_name };
+    let name = PodName { namespace, name };
     // What this process knows is as new as its last answer; what the API has comes a moment later.
     let (uid, node, ips) = match agent.endpoints.of(&name) {
         Some(holds) => (holds.pod.sandbox_uid().to_owned(), agent.node.name().to_owned(), holds.ips),

@@ -40,20 +40,19 @@ pub(super) async fn follow(client: Client, say: watch::Sender<Said>) {
     while let Some(event) = stream.next().await {
         match event {
             Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                say.send_if_modified(|said| replace(said, object.spec, object.status));
+                say.send_if_modified(|said| replace(said, &object.spec, object.status));
             }
             Ok(Event::InitDone) => {
                 say.send_if_modified(|said| !std::mem::replace(&mut said.known, true));
             }
-            Ok(Event::Init | Event::Delete(_)) => {}
-            // Said above; the watcher goes on by itself.
-            Err(_) => {}
+            // An error is said above, and the watcher goes on by itself.
+            Ok(Event::Init | Event::Delete(_)) | Err(_) => {}
         }
     }
 }
 
 /// Whether it says something else than before.
-fn replace(said: &mut Said, spec: SpiderCoordinatorSpec, status: Option<SpiderCoordinatorStatus>) -> bool {
+fn replace(said: &mut Said, spec: &SpiderCoordinatorSpec, status: Option<SpiderCoordinatorStatus>) -> bool {
     let SpiderCoordinatorStatus { phase, service_cidr, .. } = status.unwrap_or_default();
     let services = (phase == SYNCED).then(|| blocks(&service_cidr));
     let new = Said {
@@ -92,14 +91,6 @@ fn table(said: Option<i64>) -> u32 {
 mod tests {
     use super::*;
 
-    fn status(phase: &str, services: &[&str]) -> Option<SpiderCoordinatorStatus> {
-        Some(SpiderCoordinatorStatus {
-            phase: phase.to_owned(),
-            service_cidr: services.iter().map(|text| (*text).to_owned()).collect(),
-            ..SpiderCoordinatorStatus::default()
-        })
-    }
-
     fn spec(table: i64) -> SpiderCoordinatorSpec {
         SpiderCoordinatorSpec { host_rule_table: Some(table), ..SpiderCoordinatorSpec::default() }
     }
@@ -107,19 +98,20 @@ mod tests {
     #[test]
     fn what_was_found_stays_until_something_else_is_found() {
         let mut said = Said::default();
-        assert!(!replace(&mut said, spec(500), None), "the defaults");
-        assert!(!replace(&mut said, spec(0), status("NotReady", &[])));
-        assert_eq!(said.services, None);
-        assert!(replace(
-            &mut said,
-            spec(600),
-            status("Synced", &["10.96.0.0/12", "fd00:96::/112", "nonsense"])
-        ));
-        let found = said.clone();
-        assert_eq!((found.table, found.services.as_ref().map(Vec::len)), (600, Some(2)));
-        assert!(!replace(&mut said, spec(600), status("NotReady", &[])));
-        assert_eq!(said, found);
-        assert!(replace(&mut said, spec(600), status("Synced", &[])));
-        assert_eq!(said.services, Some(Vec::new()), "there are none");
+        let mut says = |table: i64, phase: &str, services: &[&str]| {
+            let status = SpiderCoordinatorStatus {
+                phase: phase.to_owned(),
+                service_cidr: services.iter().map(|text| (*text).to_owned()).collect(),
+                ..SpiderCoordinatorStatus::default()
+            };
+            let changed = replace(&mut said, &spec(table), Some(status));
+            (changed, said.table, said.services.as_ref().map(Vec::len))
+        };
+        assert_eq!(says(0, "NotReady", &[]), (false, 500, None), "the defaults");
+        let services = ["10.96.0.0/12", "fd00:96::/112", "nonsense"];
+        assert_eq!(says(600, "Synced", &services), (true, 600, Some(2)));
+        assert_eq!(says(600, "NotReady", &[]), (false, 600, Some(2)));
+        assert_eq!(says(600, "Synced", &[]), (true, 600, Some(0)), "there are none");
+        assert!(!replace(&mut said, &spec(600), None));
     }
 }

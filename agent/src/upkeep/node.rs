@@ -107,11 +107,11 @@ impl Round {
             let pod = self.told.get(&path).map(ToString::to_string).unwrap_or_default();
             let netns = path.display();
             match self.one(&path) {
-                Ok(changes) if changes.is_empty() => self.metrics.refresh(Refresh::Unchanged),
-                Ok(changes) => {
+                Ok(done) if done.is_empty() => self.metrics.refresh(Refresh::Unchanged),
+                Ok(done) => {
                     changed += 1;
                     self.metrics.refresh(Refresh::Changed);
-                    info!(pod, %netns, changes = changes.join("; "), "pod's ways brought up to date");
+                    info!(pod, %netns, changes = done.join("; "), "pod's ways brought up to date");
                 }
                 Err(error) if self.is_gone(&path) => {
                     debug!(pod, %netns, "pod's ways not brought up to date, it is gone: {error}");

@@ -223,8 +223,14 @@ fn same_bond(held: &Link, bond: &Bond, scene: &Scene) -> Result<Vec<String>, Unf
         )));
     };
     if *mode != bond.mode {
+        let is_empty = !scene.links.iter().any(|link| link.master == Some(held.index));
+        let advice = if is_empty && !held.is_up() {
+            "it has no parts and is down, as the module bonding makes one when it is loaded: remove it, or give the bond another name"
+        } else {
+            "change one of the two, or give the bond another name"
+        };
         return Err(Unfit(format!(
-            "the bond {name} is there already with mode {}, while mode {} is asked for: change one of the two, or give the bond another name",
+            "the bond {name} is there already with mode {}, while mode {} is asked for: {advice}",
             words(*mode),
             words(bond.mode),
         )));

@@ -197,6 +197,8 @@ fn another_interface_in_the_place_of_a_bond_is_named_with_what_is_asked_for() {
     let asked = request(&["eth1", "eth2"], 0, 0, Some(("4", "")));
     let other = with(node(), 20, "bond0", |link| bond(link, 1, Vec::new()));
     refused(&asked, &other, &["bond0", "mode 1 (active-backup)", "mode 4 (802.3ad) is asked for"]);
+    let idle = change(other, "bond0", |link| *link = link.clone().down());
+    refused(&asked, &idle, &["bond0", "no parts", "remove it"]);
     let other = with(node(), 20, "bond0", |link| link.kind = "dummy".to_owned());
     refused(&asked, &other, &["bond0", "kind dummy", "a bond is asked for"]);
 }

@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use crate::call::Runtime;
 use crate::space::Space;
 
@@ -32,15 +34,19 @@ impl World {
         Self { node, outside }
     }
 
-    /// Whether this kernel has such interfaces: asked in a namespace that is thrown away.
-    pub(crate) fn has(kind: Kind) -> bool {
-        let space = Space::new();
-        space.ip("link add probe type veth peer name other");
-        let outcome = match kind {
-            Kind::Vlan => space.try_ip("link add link probe name probe.5 type vlan id 5"),
-            Kind::Bond => space.try_ip("link add bond9 type bond"),
+    /// Whether this kernel has such interfaces: asked once for each, in a namespace that is thrown away.
+    fn has(kind: Kind) -> bool {
+        static VLAN: OnceLock<bool> = OnceLock::new();
+        static BOND: OnceLock<bool> = OnceLock::new();
+        let (known, question) = match kind {
+            Kind::Vlan => (&VLAN, "link add link probe name probe.5 type vlan id 5"),
+            Kind::Bond => (&BOND, "link add bond9 type bond"),
         };
-        outcome.is_ok()
+        *known.get_or_init(|| {
+            let space = Space::new();
+            space.ip("link add probe type veth peer name other");
+            space.try_ip(question).is_ok()
+        })
     }
 
     /// Whether this kernel has all that an ADD needs. If it has not, ADD must say so and change nothing.

@@ -372,3 +372,21 @@ fn a_listener_that_listens_too_late_is_told_to_look_at_everything() {
     });
     assert_eq!(listener.news().unwrap(), News::Anything);
 }
+
+#[test]
+fn an_interface_that_goes_down_and_gets_another_mtu_gets_back_what_it_had() {
+    let pair = addressed();
+    inside(&pair.pod, |netlink| {
+        let before = netlink.link("pod").unwrap().unwrap();
+        let (device, mtu) = (before.index, before.mtu);
+        let changes = [Change::SetMtu { device, mtu: 1400, before: mtu }, Change::SetDown(device)];
+        made(&netlink.apply(&changes).unwrap());
+        let changed = netlink.link("pod").unwrap().unwrap();
+        assert!(!changed.is_up() && changed.mtu == 1400, "{changed:?}");
+        let back: Vec<_> = changes.iter().rev().filter_map(Change::inverse).collect();
+        made(&netlink.apply(&back).unwrap());
+        let after = netlink.link("pod").unwrap().unwrap();
+        assert!(after.is_up() && after.mtu == mtu && !after.is_loopback(), "{after:?}");
+        assert!(netlink.link("lo").unwrap().unwrap().is_loopback());
+    });
+}

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +33,8 @@ pub(crate) fn keep(folder: &Path, request: &Request, asked: &Asked) -> io::Resul
         return Ok(());
     }
     fs::create_dir_all(folder)?;
-    let temporary = folder.join(format!("{}.{}.tmp", request.device(), process::id()));
+    // Who keeps one holds the lock, so what a crash left here is nobody's.
+    let temporary = folder.join(format!("{}.tmp", request.device()));
     let written = write(&temporary, &text).and_then(|()| fs::rename(&temporary, &path));
     if let Err(error) = written {
         fs::remove_file(&temporary).unwrap_or_default();

@@ -1,5 +1,9 @@
 //! Bonds, and VLANs on them.
 
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::call::Runtime;
@@ -241,4 +245,25 @@ fn many_pods_at_once_get_the_same_bond() {
     }
     runtime.must(&world.node, "CHECK");
     assert_eq!(runtime.log().matches("create the bond bond0").count(), 1, "{}", runtime.log());
+}
+
+#[test]
+fn an_add_that_was_killed_is_finished_by_the_next() {
+    let world = World::new();
+    let mut runtime = bond(1, "");
+    runtime.network["vlanID"] = json!(7);
+    if !world.can(&runtime, &[Kind::Bond, Kind::Vlan]) {
+        return;
+    }
+    for tenths in [1, 10, 20, 40, 60, 80, 120, 160, 240] {
+        let mut child = runtime.begin(&world.node, "ADD");
+        thread::sleep(Duration::from_micros(tenths * 100));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        runtime.must(&world.node, "ADD");
+        runtime.must(&world.node, "CHECK");
+        assert_eq!(runtime.records(), ["bond0.7.json"]);
+        world.node.ip("link del bond0");
+        fs::remove_dir_all(runtime.places().records).unwrap();
+    }
 }

@@ -381,8 +381,8 @@ fn an_interface_that_goes_down_and_gets_another_mtu_gets_back_what_it_had() {
         let (device, mtu) = (before.index, before.mtu);
         let changes = [Change::SetMtu { device, mtu: 1400, before: mtu }, Change::SetDown(device)];
         made(&netlink.apply(&changes).unwrap());
-        let changed = netlink.link("pod").unwrap().unwrap();
-        assert!(!changed.is_up() && changed.mtu == 1400, "{changed:?}");
+        let between = netlink.link("pod").unwrap().unwrap();
+        assert!(!between.is_up() && between.mtu == 1400, "{between:?}");
         let back: Vec<_> = changes.iter().rev().filter_map(Change::inverse).collect();
         made(&netlink.apply(&back).unwrap());
         let after = netlink.link("pod").unwrap().unwrap();

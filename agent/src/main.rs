@@ -12,6 +12,7 @@ use agent::settings::{
 };
 use anyhow::Context;
 use clap::Parser;
+use ifacer::assert::{Places, RECORDS};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use model::select::SubnetFeature;
@@ -79,6 +80,9 @@ struct Args {
     /// The folder in which the runtime keeps the pods' network namespaces, for --node-network
     #[arg(long, value_name = "DIR", default_value = POD_NETWORKS)]
     netns_dir: PathBuf,
+    /// The folder of the ifacer's records, for --node-network: interfaces that a reboot took away are made again
+    #[arg(long, value_name = "DIR", default_value = RECORDS)]
+    ifacer_dir: PathBuf,
     /// How the log is written
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
@@ -172,6 +176,7 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
         cluster_network,
         node_network,
         netns_dir,
+        ifacer_dir,
         log_format: _,
         log: _,
     } = args;
@@ -197,6 +202,8 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
     let cluster_network = cluster_network.map(|name| name.parse::<MultusName>()).transpose();
     let cluster_network = cluster_network.context("--cluster-network (MULTUS_CLUSTER_NETWORK)")?;
     let families = [(Family::V4, file.enable_ipv4), (Family::V6, file.enable_ipv6)];
+    let interfaces = Places { records: ifacer_dir, ..Places::default() };
+    let node_network = node_network.map(|namespace| NodeNetwork { namespace, pods: netns_dir, interfaces });
     Ok(Settings {
         node: node_name,
         home: namespace,
@@ -214,6 +221,6 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
         max_allocated: max_allocated_ips,
         rest: file.address_rest_seconds.map_or(settings::REST, Duration::from_secs),
         cluster_network,
-        node_network: node_network.map(|namespace| NodeNetwork { namespace, pods: netns_dir }),
+        node_network,
     })
 }

@@ -3,6 +3,8 @@
 //! Upstream's counters are shown with the suffix `_total`, as its exporter does. Its gauges of the average, largest, smallest
 //! and latest duration are there for dashboards that use them; the histograms, which begin at 1 ms, say more.
 
+mod node;
+
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +15,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+pub use node::{Look, Masquerade, NodeMetrics};
 
 /// What every name begins with, an underscore after it.
 pub const PREFIX: &str = "spiderpool";
@@ -54,28 +58,6 @@ pub enum EndpointWrite {
     Failed,
 }
 
-/// What came of a look after one pod's ways to and from its node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refresh {
-    /// They were as they must be, or none of ours.
-    Unchanged,
-    /// They were brought up to date.
-    Changed,
-    /// They could not be.
-    Failed,
-}
-
-/// What came of asking kube-proxy to masquerade what pods send to services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Masquerade {
-    /// It is asked.
-    Done,
-    /// The kernel cannot.
-    Impossible,
-    /// It failed, and is tried again.
-    Failed,
-}
-
 /// The agent's counters and gauges. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -98,10 +80,10 @@ pub struct Metrics {
     queued_dels: Counter,
     endpoint_writes: Family<OutcomeLabel, Counter>,
     endpoints_waiting: Gauge,
-    refreshes: Family<OutcomeLabel, Counter>,
-    masquerades: Family<OutcomeLabel, Counter>,
     in_flight: Gauge,
     pods: Gauge,
+    /// Of the node's network.
+    pub node: NodeMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -204,10 +186,9 @@ impl Metrics {
             queued_dels,
             endpoint_writes,
             endpoints_waiting,
-            refreshes,
-            masquerades,
             in_flight,
             pods,
+            node,
         } = self.clone();
         for (name, help, counter) in [
             ("ipam_allocation_counts", "Requests for addresses", allocations),
@@ -277,11 +258,9 @@ impl Metrics {
         registry.register("ipam_endpoint_writes", "Writes of SpiderEndpoints", endpoint_writes);
         let help = "SpiderEndpoints that wait to be written";
         registry.register("ipam_endpoints_waiting", help, endpoints_waiting);
-        registry.register("node_refreshes", "Looks after one pod's ways to and from its node", refreshes);
-        let help = "Times that kube-proxy was asked to masquerade what pods send to services";
-        registry.register("node_masquerades", help, masquerades);
         registry.register("ipam_requests_in_flight", "Requests of plugins under way", in_flight);
         registry.register("ipam_pods", "Pods of this node that the API shows", pods);
+        node.register(registry);
     }
 
     /// Counts a request for addresses that took `took`.
@@ -340,26 +319,6 @@ impl Metrics {
             EndpointWrite::Failed => "failed",
         };
         self.endpoint_writes.get_or_create(&OutcomeLabel { outcome }).inc();
-    }
-
-    /// Counts a look after one pod's ways.
-    pub fn refresh(&self, outcome: Refresh) {
-        let outcome = match outcome {
-            Refresh::Unchanged => "unchanged",
-            Refresh::Changed => "changed",
-            Refresh::Failed => "failed",
-        };
-        self.refreshes.get_or_create(&OutcomeLabel { outcome }).inc();
-    }
-
-    /// Counts an asking of kube-proxy.
-    pub fn masquerade(&self, outcome: Masquerade) {
-        let outcome = match outcome {
-            Masquerade::Done => "done",
-            Masquerade::Impossible => "impossible",
-            Masquerade::Failed => "failed",
-        };
-        self.masquerades.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Shows how many endpoints wait to be written.

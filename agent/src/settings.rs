@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ifacer::assert::Places;
 use model::{Family, MultusName};
 
 pub use file::{File, FileError};
@@ -73,6 +74,8 @@ pub struct NodeNetwork {
     pub namespace: PathBuf,
     /// The folder in which the runtime keeps those of pods.
     pub pods: PathBuf,
+    /// What the ifacer keeps of the interfaces that it was asked for.
+    pub interfaces: Places,
 }
 
 /// Whether addresses outlive their pods.

@@ -8,6 +8,7 @@ mod cluster;
 mod node;
 mod told;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::agent::Agent;
-use crate::metrics::{Masquerade, Metrics};
+use crate::metrics::{Look, Masquerade};
 use crate::settings::NodeNetwork;
 use cluster::Said;
 use coordinator::services::Marked;
@@ -79,7 +80,8 @@ pub async fn run(agent: Arc<Agent>, network: NodeNetwork) {
     info!(namespace = %network.namespace.display(), pods = %network.pods.display(), "looking after the node's network");
     let (say, said) = watch::channel(Said::default());
     let follow = cluster::follow(agent.client.clone(), say);
-    let upkeep = Upkeep { agent, network, node, said, addresses: None, told_impossible: false };
+    let upkeep =
+        Upkeep { agent, network, node, said, addresses: None, told_impossible: false, lacking: None };
     tokio::join!(follow, upkeep.run(heard));
 }
 
@@ -92,10 +94,14 @@ struct Upkeep {
     addresses: Option<Vec<IpAddr>>,
     /// Whether it was said that this kernel cannot mark packets.
     told_impossible: bool,
+    /// The interfaces that could not be had when they were last tried, and why; nothing when nobody could try.
+    lacking: Option<BTreeMap<String, String>>,
 }
 
 impl Upkeep {
     async fn run(mut self, mut heard: mpsc::Receiver<News>) {
+        // Before anything that may wait: pods that come after a reboot stand on them.
+        self.interfaces().await;
         if timeout(PATIENCE, self.said.wait_for(|said| said.known)).await.is_err() {
             debug!("nothing is known of the SpiderCoordinator yet");
         }
@@ -107,7 +113,12 @@ impl Upkeep {
                 next = Instant::now() + if outcome == Outcome::Failed { RETRY } else { PERIOD };
             }
             due = tokio::select! {
-                () = sleep_until(next) => Due::Everything,
+                () = sleep_until(next) => {
+                    if self.lacking.as_ref().is_none_or(|lacking| !lacking.is_empty()) {
+                        self.interfaces().await;
+                    }
+                    Due::Everything
+                }
                 news = heard.recv() => {
                     let Some(mut news) = news else { return };
                     sleep(GATHER).await;
@@ -143,6 +154,39 @@ impl Upkeep {
         outcome
     }
 
+    /// Has the interfaces that the ifacer was once asked for. All of them once; what an administrator takes away later stays away
+    /// until somebody asks for it again. Those that cannot be had are tried again, since a NIC may be plugged in late.
+    async fn interfaces(&mut self) {
+        let (node, places) = (Arc::clone(&self.node), self.network.interfaces.clone());
+        let outcomes = match blocking(move || node.interfaces(&places)).await {
+            Ok(outcomes) => outcomes,
+            Err(why) => {
+                warn!("the interfaces that pods' networks stand on are not looked after: {why}");
+                return;
+            }
+        };
+        let before = self.lacking.take().unwrap_or_default();
+        let mut lacking = BTreeMap::new();
+        for ifacer::assert::Outcome { device, result } in outcomes {
+            match result {
+                Ok(done) if done.is_empty() => self.agent.metrics.node.interface(Look::Unchanged),
+                Ok(done) => {
+                    self.agent.metrics.node.interface(Look::Changed);
+                    info!(device, changes = done.join("; "), "interface is there again");
+                }
+                Err(error) => {
+                    self.agent.metrics.node.interface(Look::Failed);
+                    let why = error.to_string();
+                    if before.get(&device) != Some(&why) {
+                        warn!(device, "interface cannot be had again: {why}");
+                    }
+                    lacking.insert(device, why);
+                }
+            }
+        }
+        self.lacking = Some(lacking);
+    }
+
     /// Brings the pods up to date.
     async fn pods(&mut self, due: Due, table: u32) -> Outcome {
         let node = Arc::clone(&self.node);
@@ -164,7 +208,7 @@ impl Upkeep {
             folder: self.network.pods.clone(),
             told: self.agent.told.all(),
             table,
-            metrics: self.agent.metrics.clone(),
+            metrics: self.agent.metrics.node.clone(),
             stop,
         };
         match blocking(move || Ok(round.walk())).await {
@@ -182,7 +226,7 @@ impl Upkeep {
 
     /// Has what pods send to services masqueraded.
     async fn services(&mut self, services: Vec<netlink::Block>) -> Outcome {
-        let metrics: &Metrics = &self.agent.metrics;
+        let metrics = &self.agent.metrics.node;
         let blocks: Vec<String> = services.iter().map(ToString::to_string).collect();
         let node = Arc::clone(&self.node);
         match blocking(move || node.masquerade(&services)).await {

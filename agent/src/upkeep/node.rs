@@ -11,13 +11,14 @@ use coordinator::refresh::{Failed, refresh};
 use coordinator::scene::reachable;
 use coordinator::services::{self, MASQUERADE_MARK, Marked};
 use coordinator::sides::Closed;
+use ifacer::assert::{self, Places};
 use model::PodName;
 use netlink::{Block, Error, Listener, Netns, Rtnetlink};
 use rustix::thread::{CapabilitySet, capabilities};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::metrics::{Metrics, Refresh};
+use crate::metrics::{Look, NodeMetrics};
 
 /// A pod's first interface, where nothing that is left of it tells.
 const FIRST_NIC: &str = "eth0";
@@ -71,6 +72,11 @@ impl Node {
         self.namespace.run(|| services::masquerade(services, MASQUERADE_MARK))?
     }
 
+    /// Has the interfaces that pods' networks stand on, which a reboot forgets.
+    pub(super) fn interfaces(&self, places: &Places) -> Result<Vec<assert::Outcome>, Error> {
+        self.namespace.run(|| assert::all(places))
+    }
+
     fn refresh(&self, namespace: &Path, table: u32) -> Result<Vec<String>, Failed> {
         self.namespace.run(|| refresh(namespace, FIRST_NIC, table))?
     }
@@ -89,7 +95,7 @@ pub(super) struct Round {
     pub(super) told: BTreeMap<PathBuf, PodName>,
     /// The table on the node in which the ways to pods are.
     pub(super) table: u32,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: NodeMetrics,
     /// Ends the walk early.
     pub(super) stop: CancellationToken,
 }
@@ -107,10 +113,10 @@ impl Round {
             let pod = self.told.get(&path).map(ToString::to_string).unwrap_or_default();
             let netns = path.display();
             match self.one(&path) {
-                Ok(done) if done.is_empty() => self.metrics.refresh(Refresh::Unchanged),
+                Ok(done) if done.is_empty() => self.metrics.refresh(Look::Unchanged),
                 Ok(done) => {
                     changed += 1;
-                    self.metrics.refresh(Refresh::Changed);
+                    self.metrics.refresh(Look::Changed);
                     info!(pod, %netns, changes = done.join("; "), "pod's ways brought up to date");
                 }
                 Err(error) if self.is_gone(&path) => {
@@ -118,7 +124,7 @@ impl Round {
                 }
                 Err(error) => {
                     failed += 1;
-                    self.metrics.refresh(Refresh::Failed);
+                    self.metrics.refresh(Look::Failed);
                     warn!(pod, %netns, "pod's ways not brought up to date: {error}");
                 }
             }

@@ -169,6 +169,49 @@ async fn running_pods_follow_their_node_and_services_are_masqueraded_as_long_as_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn interfaces_that_pods_stand_on_are_there_again_after_a_reboot() {
+    let stage = Stage::open().await;
+    let world = World::new();
+    let records = stage.dir.path().join("ifacer");
+    let network = json!({
+        "cniVersion": "1.1.0", "name": "net", "type": "ifacer", "interfaces": ["eth2"], "mtu": 1600,
+        "stateDir": records, "lockFile": stage.dir.path().join("ifacer.lock"),
+        "logOptions": {"logFile": stage.dir.path().join("ifacer.log")},
+    });
+    let mut command = Command::new(binary("ifacer", "ifacer"));
+    command
+        .env_clear()
+        .envs([("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "pod"), ("CNI_IFNAME", "eth0")])
+        .envs([("CNI_PATH", "/opt/cni/bin"), ("CNI_NETNS", "/nonexistent")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = world.node.inside(|| command.spawn()).expect("the ifacer");
+    child.stdin.take().expect("its stdin").write_all(network.to_string().as_bytes()).expect("a reader");
+    let output = child.wait_with_output().expect("its end");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let nic = || world.node.ip("-o link show eth2");
+    assert!(nic().contains("mtu 1600") && nic().contains(",UP"), "{}", nic());
+    // The same disk, and a kernel that has forgotten; and a record of a NIC that was taken out.
+    world.node.ip("link set eth2 down mtu 1500");
+    let gone = r#"{"format": 1, "asked": {"interfaces": ["eth9"]}}"#;
+    std::fs::write(records.join("eth9.json"), gone).expect("a record");
+
+    let agent = stage.launch_on("a", &world.node.path());
+    let line = agent.says("interface is there again").await;
+    assert!(
+        line.contains("eth2") && nic().contains("mtu 1600") && nic().contains(",UP"),
+        "{line}: {}",
+        nic()
+    );
+    agent.says("interface cannot be had again: ").await;
+    agent.serves().await;
+    for (outcome, expected) in [("changed", 1.0), ("failed", 1.0), ("unchanged", 0.0)] {
+        let count = agent.metric(&format!("spiderpool_node_interfaces_total{{outcome=\"{outcome}\"}}")).await;
+        assert!((count - expected).abs() < 0.5, "{outcome}: {count}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_without_the_rights_or_the_flag_says_so_and_serves() {
     let stage = Stage::open().await;
     let node = Space::new();

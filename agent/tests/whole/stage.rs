@@ -261,7 +261,11 @@ impl Stage {
 
     /// The same by a program that starts the agent.
     pub(crate) fn launch_beside(&self, by: Command, letter: &str, node: &Path) -> Agent {
-        let flags = [format!("--node-network={}", node.display()), "--netns-dir".to_owned(), self.netns()];
+        let flags = [
+            format!("--node-network={}", node.display()),
+            format!("--netns-dir={}", self.netns()),
+            format!("--ifacer-dir={}", self.dir.path().join("ifacer").display()),
+        ];
         self.launch_as(by, letter, "addressRestSeconds: 1\n", &[], &flags)
     }
 

@@ -26,12 +26,12 @@ pub(crate) async fn measure(stage: &Stage, size: &Size) {
         pools.push(stage.node_pool("each", at).await);
     }
     let count = AGENTS * EACH * size.rounds;
-    ceiling(stage, &pools, count).await;
+    let alone = ceiling(stage, &pools, count).await;
     let pool = |at: usize| pools[at].clone();
-    both(stage, &agents, &pools, pool, size.rounds, Kind::Node).await;
+    both(stage, &agents, &pools, pool, size.rounds, Kind::Node, alone).await;
     let shared = [stage.shared_pool("all").await];
     let pool = |_| shared[0].clone();
-    both(stage, &agents, &shared, pool, size.rounds, Kind::Shared).await;
+    both(stage, &agents, &shared, pool, size.rounds, Kind::Shared, alone).await;
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,15 +40,26 @@ enum Kind {
     Shared,
 }
 
-/// What the API server does by itself of what an allocation consists of.
-async fn ceiling(stage: &Stage, pools: &[String], count: usize) {
+/// What upstream's agent 1.2.1 did of the same on the machine where it was measured, and of creates of SpiderEndpoints the API
+/// server alone: allocations and creates a second (docs/performance.md).
+const UPSTREAM: [(Kind, f64); 2] = [(Kind::Node, 108.0), (Kind::Shared, 30.0)];
+const UPSTREAM_CREATES: f64 = 920.0;
+
+/// How many times upstream's rate this is, when both are taken in proportion to what the API server made alone.
+fn beside_upstream(kind: Kind, rate: f64, alone: f64) -> f64 {
+    let upstream = UPSTREAM.iter().find(|(of, _)| *of == kind).map_or(f64::NAN, |(_, rate)| *rate);
+    (rate / alone) / (upstream / UPSTREAM_CREATES)
+}
+
+/// What the API server does by itself of what an allocation consists of; returns how many creates a second.
+async fn ceiling(stage: &Stage, pools: &[String], count: usize) -> f64 {
     let endpoints: Api<SpiderEndpoint> = Api::namespaced(stage.client.clone(), ALONE);
     let begun = Instant::now();
     let creates = (0..count).map(|_| create(&endpoints, endpoint(&testbed::unique("alone"))));
     stream::iter(creates).buffer_unordered(AGENTS * EACH).collect::<Vec<_>>().await;
-    let rate = number(count) / begun.elapsed().as_secs_f64();
+    let creates = number(count) / begun.elapsed().as_secs_f64();
     let at_once = AGENTS * EACH;
-    row("SpiderEndpoint creates alone", &format!("{rate:.0}/s"), &format!("{at_once} at once"));
+    row("SpiderEndpoint creates alone", &format!("{creates:.0}/s"), &format!("{at_once} at once"));
     let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
     let begun = Instant::now();
     let each = count / pools.len();
@@ -62,6 +73,7 @@ async fn ceiling(stage: &Stage, pools: &[String], count: usize) {
     let rate = number(each * pools.len()) / begun.elapsed().as_secs_f64();
     let note = format!("{} writers, each of its own pool", pools.len());
     row("pool status writes alone", &format!("{rate:.0}/s"), &note);
+    creates
 }
 
 async fn both(
@@ -71,10 +83,11 @@ async fn both(
     pool: impl Fn(usize) -> String,
     rounds: usize,
     kind: Kind,
+    alone: f64,
 ) {
     let (name, what, reach) = match kind {
-        Kind::Node => ("own", "a pool for each node", 540),
-        Kind::Shared => ("shared", "one pool for all", 300),
+        Kind::Node => ("own", "a pool for each node", 5),
+        Kind::Shared => ("shared", "one pool for all", 10),
     };
     let clients = clients(stage, agents, EACH, rounds, name, pool).await;
     let before = requests(stage).await;
@@ -84,7 +97,10 @@ async fn both(
     let count = adds.times.len();
     stage.endpoints(count).await;
     let followed = number(count) / begun.elapsed().as_secs_f64();
-    adds.print(&format!("ADD, {what}"), &format!("; reach {reach}/s"));
+    adds.print(&format!("ADD, {what}"), "");
+    let times = beside_upstream(kind, adds.rate(), alone);
+    let note = format!("in proportion to the API server's creates alone; reach {reach} x");
+    row("  beside upstream's agent 1.2.1", &format!("{times:.1} x"), &note);
     row("  until the last SpiderEndpoint is written, too", &format!("{followed:.0}/s"), "");
     let mut held = 0;
     for pool in pools {

@@ -16,7 +16,7 @@
 //! | `type` | all | | `aliyun` or `static` |
 //! | `multusName` | all | `kube-system/ipvlan-{interface}` | the `SpiderMultusConfig` of an interface |
 //! | `default` | all | `true` | whether its pools are candidates for pods that ask for no pool |
-//! | `enableCoordinator` | all | `false` | whether its `SpiderMultusConfig`s chain the coordinator plugin |
+//! | `enableCoordinator` | all | `true` | whether its `SpiderMultusConfig`s chain the coordinator plugin |
 //! | `interfaceName` | aliyun | `eth{index}` | an interface's name until the node's agent reports it; index 0 is the primary NIC |
 //! | `region`, `vpcID` | aliyun | from metadata | where the nodes are |
 //! | `endpoints.ecs`, `.vpc`, `.sts`, `.metadata` | aliyun | the cloud's own | `http` or `https` URLs |

@@ -247,8 +247,8 @@ fn check_provider(provider: &file::Provider, at: &Path, problems: &mut Vec<Probl
         multus,
         default: provider.default.unwrap_or(true),
         coordinator: match provider.enable_coordinator {
-            Some(true) => Coordinator::Chained,
-            Some(false) | None => Coordinator::Absent,
+            Some(true) | None => Coordinator::Chained,
+            Some(false) => Coordinator::Absent,
         },
         settings,
     })

@@ -37,14 +37,14 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(rack.settings.kind(), "static");
     assert_eq!(rack.multus.render("eth0").unwrap().to_string(), "kube-system/ipvlan-eth0");
     assert!(rack.default);
-    assert_eq!(rack.coordinator, Coordinator::Absent);
+    assert_eq!(rack.coordinator, Coordinator::Chained);
 }
 
 #[test]
 fn what_is_given_is_taken() {
     let config = parse(&format!(
         "resync: 1m30s\njoinWindow: 0s\nnodeSelector: pool=cloud,!virtual\nremoval: {{maxShare: 10%}}\n{RACK}    \
-         multusName: net/{{interface}}\n    default: false\n    enableCoordinator: true\n"
+         multusName: net/{{interface}}\n    default: false\n    enableCoordinator: false\n"
     ));
     assert_eq!(config.resync, Duration::from_secs(90));
     assert_eq!(config.join_window, Duration::ZERO);
@@ -53,7 +53,7 @@ fn what_is_given_is_taken() {
     let rack = &config.providers[0];
     assert_eq!(rack.multus.render("eth1").unwrap().to_string(), "net/eth1");
     assert!(!rack.default);
-    assert_eq!(rack.coordinator, Coordinator::Chained);
+    assert_eq!(rack.coordinator, Coordinator::Absent);
 }
 
 #[test]

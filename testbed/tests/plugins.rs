@@ -268,6 +268,8 @@ fn a_pod_gets_the_links_and_addresses_of_its_networks_and_gives_them_back_after_
             IN_NODE.replace("NODE", &node.0).replace("PLUGIN", &upstream.join(plugin).display().to_string());
         world.program(plugin, &script);
     }
+    // A bridge without a MAC address of its own takes the lowest of its ports, so a further one may change it, which CHECK refuses.
+    ip(&["-n", &node.0, "link", "add", "br0", "address", "02:00:00:82:00:01", "type", "bridge"]);
     let addresses = world.path("addresses");
     let ipam =
         |subnet: &str| json!({"type": "host-local", "dataDir": addresses, "ranges": [[{"subnet": subnet}]]});

@@ -24,7 +24,10 @@ pub async fn drain(agent: Arc<Agent>, shutdown: CancellationToken) {
     let folder = agent.settings.queue.clone();
     // What cannot be read is left where it is, and told once.
     let mut bad: BTreeSet<OsString> = BTreeSet::new();
-    agent.health.is_ready().await;
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = agent.health.is_ready() => {}
+    }
     loop {
         for path in waiting(&folder) {
             let Some(name) = path.file_name().map(ToOwned::to_owned).filter(|name| !bad.contains(name))

@@ -134,6 +134,26 @@ async fn a_stop_finishes_the_requests_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_never_saw_the_api_server_ends_when_it_is_told_to() {
+    let mut stage = Stage::open().await;
+    let nowhere = stage.dir.path().join("nowhere");
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "x", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    });
+    std::fs::write(&nowhere, kubeconfig.to_string()).expect("a kubeconfig");
+    stage.as_user(&nowhere);
+    let node = Space::new();
+    let mut agent = stage.launch_on("a", &node.path());
+    agent.says("looking after the node's network").await;
+    agent.says("watch interrupted").await;
+    agent.signal("TERM");
+    assert_eq!(agent.ended().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_of_an_older_installation_makes_way() {
     let stage = Stage::open().await;
     stage.node_pool("a4", "a", 4, 1, (1, 20)).await;

@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,6 +47,18 @@ impl Space {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs many commands in one `ip`, each a line; starting it is what costs time, above all in an emulated kernel.
+    pub(crate) fn ip_batch(&self, options: &[&str], lines: &[String]) -> String {
+        let mut command = Command::new("ip");
+        command.args(options).args(["-batch", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.inside(|| command.spawn()).unwrap();
+        child.stdin.take().unwrap().write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "ip {lines:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub(crate) fn set(&self, name: &str, value: &str) {
         let path = Path::new("/proc/sys/net").join(name);
         self.inside(|| fs::write(&path, value)).unwrap();
@@ -61,18 +73,21 @@ impl Space {
     pub(crate) fn all(&self) -> String {
         // Sorted: the kernel lists neighbours in the order of a hash.
         let all = [
-            "-o link show",
-            "-4 -o addr show",
-            "-4 rule show",
-            "-6 rule show",
-            "-4 route show table all",
+            ("-o", ["link show", "neigh show nud permanent"].as_slice()),
+            ("-4", &["addr show", "rule show", "route show table all"]),
             // Multicast and link-local routes come and go with the kernel's own timing.
-            "-6 route show table main",
-            "neigh show nud permanent",
+            ("-6", &["rule show", "route show table main"]),
         ]
-        .map(|what| self.ip(what));
+        .map(|(family, what)| {
+            self.ip_batch(&["-o", family], &what.iter().map(ToString::to_string).collect::<Vec<_>>())
+        });
         // What follows from the other end of a cable is said a moment later.
-        let late = [(" linkdown", ""), ("NO-CARRIER,", ""), ("state DOWN", "state UP")];
+        let late = [
+            (" linkdown", ""),
+            ("NO-CARRIER,", ""),
+            ("state DOWN", "state UP"),
+            ("state LOWERLAYERDOWN", "state UP"),
+        ];
         let said = |line: &str| late.iter().fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
         let mut lines: Vec<String> = all.iter().flat_map(|text| text.lines()).map(said).collect();
         lines.sort_unstable();
@@ -87,7 +102,7 @@ impl Space {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let peer = stream.peer_addr().unwrap().ip().to_string();
-                std::io::Write::write_all(&mut stream, peer.as_bytes()).unwrap_or_default();
+                stream.write_all(peer.as_bytes()).unwrap_or_default();
             }
         });
     }

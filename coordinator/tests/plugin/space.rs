@@ -87,9 +87,11 @@ impl Space {
             ("NO-CARRIER,", ""),
             ("state DOWN", "state UP"),
             ("state LOWERLAYERDOWN", "state UP"),
+            ("state UNKNOWN", "state UP"),
         ];
         let said = |line: &str| late.iter().fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
-        let mut lines: Vec<String> = all.iter().flat_map(|text| text.lines()).map(said).collect();
+        let lines = all.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with("fe80::/64 "));
+        let mut lines: Vec<String> = lines.map(said).collect();
         lines.sort_unstable();
         lines.join("\n")
     }

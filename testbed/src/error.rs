@@ -120,6 +120,20 @@ pub enum Error {
         /// What it wrote.
         said: String,
     },
+    /// A kernel that was booted for a program did not bring it to its end.
+    #[error(
+        "{kernel} {ended} after {seconds} s, before its program had ended; the end of its console:\n{tail}"
+    )]
+    Kernel {
+        /// Which kernel.
+        kernel: &'static str,
+        /// How it ended, as a verb.
+        ended: &'static str,
+        /// How long it ran.
+        seconds: u64,
+        /// What it said last.
+        tail: String,
+    },
     /// The simulated cloud is not what nodes can be made of.
     #[error("cannot make nodes of the simulated cloud: {reason}")]
     Cloud {

@@ -12,6 +12,7 @@ mod etcd;
 mod go_module;
 mod guest;
 pub mod image;
+pub mod kernels;
 mod kubeconfig;
 mod kubernetes;
 mod netns;

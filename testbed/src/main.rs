@@ -13,6 +13,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use nodes_command::{Content, Stack};
 use testbed::image::Archive;
+use testbed::kernels::Kernel;
 use testbed::{NodePrograms, Plugins, Programs};
 
 /// Where `cluster` keeps its things, unless told otherwise.
@@ -147,6 +148,9 @@ fn ensure() -> anyhow::Result<ExitCode> {
     }
     let nodes = NodePrograms::ensure().context("cannot bring what nodes need")?;
     for (name, path) in nodes.paths() {
+        println!("{name:<24} {}", path.display());
+    }
+    for (name, path) in Kernel::Cloud.ensure().context("cannot bring another kernel")? {
         println!("{name:<24} {}", path.display());
     }
     let plugins = Plugins::ensure().context("cannot bring the testbed's CNI plugins")?;

@@ -37,10 +37,12 @@ const DEBIAN: Packages = Packages {
     ],
     seconds: 5,
 };
+/// The guests' kernel, a program.
+pub(crate) const KERNEL: &str = "usr/bin/linux.uml";
 /// The kernel modules, where the package has them.
-const MODULES: &str = "usr/lib/uml/modules";
+pub(crate) const MODULES: &str = "usr/lib/uml/modules";
 /// The folder of libraries, in Debian's words for this machine.
-const LIBRARIES: &str = concat!("usr/lib/", "x86_64-linux-gnu");
+pub(crate) const LIBRARIES: &str = concat!("usr/lib/", "x86_64-linux-gnu");
 
 /// The programs of nodes. Control planes alone need none of them.
 #[derive(Debug, Clone)]
@@ -74,8 +76,7 @@ impl NodePrograms {
     fn find() -> Result<Self, Error> {
         let cache = cache::folder()?;
         let given = given_folders();
-        let debian = DEBIAN.unpack(&cache, "usr/bin/linux.uml")?;
-        link_modules(&debian)?;
+        let debian = debian(&cache)?;
         let kube = |name: &str| {
             let cached = kubernetes::cached(&cache, name);
             locate(name, &given, &cached).map_or_else(|| kubernetes::build(&cache, name), Ok)
@@ -112,7 +113,7 @@ impl NodePrograms {
 
     /// The guests' kernel, a program.
     pub(crate) fn kernel(&self) -> PathBuf {
-        self.debian.join("usr/bin/linux.uml")
+        self.debian.join(KERNEL)
     }
 
     /// Libraries that programs of the unpacked packages may need and the machine may lack.
@@ -137,6 +138,13 @@ impl NodePrograms {
         }
         command
     }
+}
+
+/// The unpacked packages of Debian, with the guests' kernel and what belongs to it.
+pub(crate) fn debian(cache: &Path) -> Result<PathBuf, Error> {
+    let debian = DEBIAN.unpack(cache, KERNEL)?;
+    link_modules(&debian)?;
+    Ok(debian)
 }
 
 /// `modprobe --dirname` wants the modules below `lib/modules`.

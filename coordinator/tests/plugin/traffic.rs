@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::call::Runtime;
 use crate::space::Space;
-use crate::world::World;
+use crate::world::{World, kernel_has};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -48,7 +48,8 @@ pub(crate) fn service(node: &Space, name: &str, address: &str, endpoint: &str) {
 
 /// Whether this kernel's nftables take it.
 fn replaced(node: &Space, table: &Table) -> bool {
-    node.inside(|| Nftables::open().unwrap().is_some_and(|mut nftables| nftables.replace(table).unwrap()))
+    let take = || Nftables::open().unwrap().is_some_and(|mut nftables| nftables.replace(table).unwrap());
+    kernel_has("nftables", node.inside(take))
 }
 
 /// For kernels without nftables.
@@ -126,7 +127,10 @@ fn a_client_behind_the_node_is_answered_through_the_node_and_seen_as_itself() {
     assert_eq!(world.outside.call("192.0.2.10:80"), Some(ip("198.51.100.7")));
     assert_eq!(world.outside.call("[2001:db8:1::10]:80"), Some(ip("2001:db8::7")));
     assert_eq!(world.outside.call_udp("198.51.100.7", "192.0.2.10:53"), Some(ip("198.51.100.7")));
-    // That is the marks' work.
+    // That is the marks' work, which are made by nftables where it is.
+    let nftables =
+        || Nftables::open().unwrap().and_then(|mut nftables| nftables.rules("spiderpool").unwrap());
+    kernel_has("nftables", pod.inside(nftables).is_some());
     let marks = xtables::Marks::Replies { input: "veth0", mark: 0x2000_0000 };
     pod.inside(|| Nftables::open().unwrap().map(|mut nftables| nftables.remove("spiderpool").unwrap()));
     for family in Family::BOTH {

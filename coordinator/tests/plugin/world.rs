@@ -13,19 +13,24 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let (node, outside) = (Space::new(), Space::new());
+        let (mut nodes, mut outsides) = (Vec::new(), Vec::new());
         for n in 0..3 {
-            outside.ip(&format!("link add port{n} type veth peer name eth{n} netns {}", node.pid()));
-            outside.ip(&format!("link set port{n} up"));
-            outside.ip(&format!("address add 10.9.{n}.1/24 dev port{n}"));
-            outside.ip(&format!("address add fd00:9:{n}::1/64 dev port{n} nodad"));
-            node.ip(&format!("link set eth{n} up"));
-            node.ip(&format!("address add 10.9.{n}.2/24 dev eth{n}"));
-            node.ip(&format!("address add fd00:9:{n}::2/64 dev eth{n} nodad"));
+            outsides.extend([
+                format!("link add port{n} type veth peer name eth{n} netns {}", node.pid()),
+                format!("link set port{n} up"),
+                format!("address add 10.9.{n}.1/24 dev port{n}"),
+                format!("address add fd00:9:{n}::1/64 dev port{n} nodad"),
+            ]);
+            nodes.extend([
+                format!("link set eth{n} up"),
+                format!("address add 10.9.{n}.2/24 dev eth{n}"),
+                format!("address add fd00:9:{n}::2/64 dev eth{n} nodad"),
+            ]);
         }
-        node.ip("route add default via 10.9.0.1");
-        node.ip("route add default via fd00:9:0::1");
-        outside.ip("address add 198.51.100.7/32 dev lo");
-        outside.ip("address add 2001:db8::7/128 dev lo");
+        nodes.extend(["10.9.0.1", "fd00:9:0::1"].map(|gateway| format!("route add default via {gateway}")));
+        outsides.extend(["198.51.100.7/32", "2001:db8::7/128"].map(|ip| format!("address add {ip} dev lo")));
+        outside.ip_batch(&[], &outsides);
+        node.ip_batch(&[], &nodes);
         for space in [&node, &outside] {
             space.set("ipv4/ip_forward", "1");
             space.set("ipv6/conf/all/forwarding", "1");
@@ -49,18 +54,21 @@ impl World {
         if is_there {
             self.node.ip("link del probe");
         }
-        is_there
+        kernel_has("ipvlan", is_there)
     }
 
     pub(crate) fn attach_as(&self, kind: &str, pod: &Space, name: &str, n: u8, last: u8) {
         self.node.ip(&format!("link add link eth{n} name m{last}n{n} netns {} type {kind}", pod.pid()));
-        pod.ip(&format!("link set m{last}n{n} name {name}"));
-        pod.ip(&format!("address add 10.9.{n}.{last}/24 dev {name}"));
-        pod.ip(&format!("address add fd00:9:{n}::{last}/64 dev {name} nodad"));
-        pod.ip(&format!("link set {name} up"));
         let metric = if name == "eth0" { String::new() } else { format!(" metric {}", 2000 + u32::from(n)) };
-        pod.ip(&format!("route add default via 10.9.{n}.1 dev {name}{metric}"));
-        pod.ip(&format!("-6 route add default via fd00:9:{n}::1 dev {name}{metric}"));
+        let plan = [
+            format!("link set m{last}n{n} name {name}"),
+            format!("address add 10.9.{n}.{last}/24 dev {name}"),
+            format!("address add fd00:9:{n}::{last}/64 dev {name} nodad"),
+            format!("link set {name} up"),
+            format!("route add default via 10.9.{n}.1 dev {name}{metric}"),
+            format!("route add default via fd00:9:{n}::1 dev {name}{metric}"),
+        ];
+        pod.ip_batch(&[], &plan);
     }
 
     /// A pod with its first interface.
@@ -69,4 +77,14 @@ impl World {
         self.attach(&pod, "eth0", 0, last);
         pod
     }
+}
+
+/// Passes on whether this kernel has a feature. Who booted the kernel may say of which features it is (`SPIDERPOOL_KERNEL`): then
+/// a test cannot take the other way by mistake.
+pub(crate) fn kernel_has(feature: &str, found: bool) -> bool {
+    if let Ok(features) = std::env::var("SPIDERPOOL_KERNEL") {
+        let is_said = features.split(' ').any(|it| it == feature);
+        assert_eq!(found, is_said, "{feature}, in a kernel that is said to have {features:?}");
+    }
+    found
 }

@@ -120,7 +120,8 @@ fn shell(kernel: Kernel, script: &str, patience: Duration) -> Result<Outcome, te
 
 #[test]
 fn a_program_that_fails_in_another_kernel_says_so_here() {
-    let outcome = shell(Kernel::Uml, "echo \"$WORD\"; ip link add name probe type veth; exit 7", PATIENCE).unwrap();
+    let outcome =
+        shell(Kernel::Uml, "echo \"$WORD\"; ip link add name probe type veth; exit 7", PATIENCE).unwrap();
     assert_eq!(outcome.status, 7);
     assert!(outcome.output.starts_with("it's here\n"), "{}", outcome.output);
     // A command that fails instead.

@@ -13,8 +13,13 @@ BUILT := $(TARGET)/debug
 TEST_THREADS := 4
 # What users install; the rest of the workspace's binaries are tools of this repository.
 PRODUCTS := $(patsubst %,-p %,controller ctl agent)
-# The CNI plugin runs on the node's own libraries, so it brings what it needs; without PIE it is 43 kB smaller.
+# The CNI plugins run on the node's own libraries, so they bring what they need; without PIE each is 43 kB smaller.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
+PLUGINS := spiderpool coordinator ifacer
+package = $(if $(filter spiderpool,$(1)),ipam-plugin,$(1))
+
+# What the testbed runs on its nodes and beside them.
+NODE_PROGRAMS := $(patsubst %,-p %,controller agent $(foreach plugin,$(PLUGINS),$(call package,$(plugin))))
 
 # Adds up what each test program says, and fails when none ran.
 define TOTAL
@@ -32,8 +37,8 @@ help: ## Show this list
 .PHONY: build
 build: needs-cargo ## Build the release binaries, under their product names in target/release
 	$(CARGO) build --locked --release $(PRODUCTS)
-	$(CARGO) rustc --locked --profile release-small -p ipam-plugin --bin spiderpool -- $(STATIC)
-	install -D $(TARGET)/release-small/spiderpool $(TARGET)/release/spiderpool
+	$(foreach plugin,$(PLUGINS),$(CARGO) rustc --locked --profile release-small -p $(call package,$(plugin)) --bin $(plugin) -- $(STATIC);)
+	install -D -t $(TARGET)/release $(PLUGINS:%=$(TARGET)/release-small/%)
 
 .PHONY: test
 test: ensure ## Run every test, the ones on a real control plane too; ends with the total
@@ -52,22 +57,29 @@ demo: needs-cargo ## Show the main job: a simulated VPC's NICs become pools on a
 
 .PHONY: cluster
 cluster: ensure ## Bring up two real nodes with the product on them, and leave them up (as root; about half a minute when all is built)
-	@echo "== building the controller, the agent and the plugin (unoptimized; minutes the first time, then a second)"
-	@$(CARGO) build --locked -p testbed -p controller -p agent -p ipam-plugin
+	@echo "== building the controller, the agent and the plugins (unoptimized; minutes the first time, then a second)"
+	@$(CARGO) build --locked -p testbed $(NODE_PROGRAMS)
 	@echo "== bringing up two nodes of two NICs each, IPv4 and IPv6, in a simulated VPC"
 	@$(BUILT)/testbed cluster --detach
+
+.PHONY: tour
+tour: ensure ## Take the walkthrough for Alibaba Cloud on two real nodes, and see what each step shows (as root; two minutes when all is built)
+	@echo "== building the controller, the agent and the plugins (unoptimized; minutes the first time, then a second)"
+	@$(CARGO) build --locked -p testbed $(NODE_PROGRAMS)
+	@$(BUILT)/testbed tour
 
 .PHONY: cluster-down
 cluster-down: needs-cargo ## Take down what `make cluster` brought up, without trace
 	@$(TESTBED) down --dir .testbed-cluster
 
 # What is brief asserts counts, which no optimization changes; what the tests have compiled serves it.
-BENCHES := plan calls cluster exec allocation
+BENCHES := plan calls cluster exec coordinate allocation
 BENCH_PROFILE := $(if $(filter brief,$(SPIDERPOOL_BENCH)),dev,release)
 
 .PHONY: bench
 bench: ensure build ## Measure what docs/performance.md states (minutes; let the machine be idle)
-	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; export SPIDERPOOL_PLUGIN=$(abspath $(TARGET)/release-small/spiderpool); \
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; export SPIDERPOOL_PLUGIN=$(abspath $(TARGET)/release-small/spiderpool) \
+	SPIDERPOOL_COORDINATOR=$(abspath $(TARGET)/release-small/coordinator); \
 	$(CARGO) bench --locked --workspace --profile $(BENCH_PROFILE) $(BENCHES:%=--bench %) | tee "$$log"; \
 	printf '\n== all of it, at a load of %s\n' "$$(cut -d ' ' -f 1-3 /proc/loadavg)"; grep -E '^(==|[|]) ' "$$log"
 

@@ -1,7 +1,6 @@
 //! The main job on show: a simulated VPC's NICs become pools on a real API server, and follow what happens in the cloud.
 
 mod pools;
-mod screen;
 mod stay;
 mod world;
 
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use testbed::ControlPlane;
 
+use crate::screen;
 use crate::up::Signals;
 use pools::assigned;
 use world::{Third, World};

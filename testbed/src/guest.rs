@@ -43,7 +43,7 @@ pub(crate) struct GuestNic {
     pub(crate) mac: String,
     /// The node's own addresses, with the length of their subnets' prefixes.
     pub(crate) addresses: Vec<(IpAddr, u8)>,
-    /// The gateways, of the primary NIC only: elsewhere there is no default route.
+    /// The gateways of its subnet. The primary NIC's are also the way of what has no address yet.
     pub(crate) gateways: Vec<IpAddr>,
 }
 
@@ -96,6 +96,8 @@ impl Guest {
         let init = folder.join("init");
         make_runnable(&init)?;
         write("network", &network(nics))?;
+        write("rules", &rules(nics, IpAddr::is_ipv4))?;
+        write("rules6", &rules(nics, IpAddr::is_ipv6))?;
         let mut settings = settings(name, programs);
         if let Some(software) = software {
             settings += &software.write(folder, name, nics, programs)?;
@@ -270,6 +272,9 @@ fn settings(name: &str, programs: &NodePrograms) -> String {
     )
 }
 
+/// The routing table of `eth0`, and the preference of its rule; those of further NICs follow.
+const FIRST_TABLE: usize = 10_000;
+
 /// What `ip -batch` in the guest makes of its NICs.
 fn network(nics: &[GuestNic]) -> String {
     // Writing into a String cannot fail.
@@ -280,8 +285,31 @@ fn network(nics: &[GuestNic]) -> String {
             let flag = if address.is_ipv6() { " nodad" } else { "" };
             let _ = writeln!(plan, "addr add {address}/{length} dev eth{k}{flag}");
         }
+        let table = FIRST_TABLE + k;
         for gateway in gateways {
-            let _ = writeln!(plan, "route add default via {gateway} dev eth{k}");
+            if k == 0 {
+                let _ = writeln!(plan, "route add default via {gateway} dev eth{k}");
+            }
+            // Where a NIC has no address of the family there is no way.
+            if addresses.iter().any(|(address, _)| address.is_ipv6() == gateway.is_ipv6()) {
+                let _ = writeln!(plan, "route add default via {gateway} dev eth{k} table {table}");
+            }
+        }
+    }
+    plan
+}
+
+/// The rules of one family, which `ip` adds only when it is told the family.
+///
+/// As clouds' own images do it on machines of several NICs, what is sent from a NIC's address leaves by that NIC, also to those
+/// whose subnet another NIC is in: the cloud drops it elsewhere.
+fn rules(nics: &[GuestNic], is_of: fn(&IpAddr) -> bool) -> String {
+    let mut plan = String::new();
+    for (k, nic) in nics.iter().enumerate() {
+        let table = FIRST_TABLE + k;
+        for (address, _) in nic.addresses.iter().filter(|(address, _)| is_of(address)) {
+            // Writing into a String cannot fail.
+            let _ = writeln!(plan, "rule add from {address} lookup {table} pref {table}");
         }
     }
     plan

@@ -21,6 +21,8 @@ use crate::plugins::Plugins;
 pub const PAUSE: &str = "spiderpool.test/pause:1";
 /// Debian's static busybox under the name that everybody's manifests use.
 pub const BUSYBOX: &str = "docker.io/library/busybox:latest";
+/// What the walkthrough's manifests name: a web server at port 80, and busybox' tools.
+pub const TOOLS: &str = "docker.io/centos/tools:latest";
 /// The testbed's own client and server, see `testbed/plugins/cmd/probe`.
 pub const PROBE: &str = "spiderpool.test/probe:latest";
 
@@ -186,7 +188,7 @@ impl Archive {
         tar.into_inner()?.flush()
     }
 
-    /// Writes the three images that every node of the testbed holds ([`PAUSE`], [`BUSYBOX`], [`PROBE`]) into the cache,
+    /// Writes the images that every node of the testbed holds ([`PAUSE`], [`BUSYBOX`], [`TOOLS`], [`PROBE`]) into the cache,
     /// unless they are there, and returns the archive's path.
     ///
     /// # Errors
@@ -194,7 +196,7 @@ impl Archive {
     pub fn of_nodes() -> Result<PathBuf, Error> {
         let plugins = Plugins::ensure()?;
         // Beside the programs that are in it: an edited probe makes another archive.
-        let path = plugins.folder().join("images-1.tar");
+        let path = plugins.folder().join("images-2.tar");
         if path.exists() {
             return Ok(path);
         }
@@ -206,12 +208,16 @@ impl Archive {
             "sleep",
             "2147483647",
         ]);
-        let mut all = Image::new(BUSYBOX).file("bin/busybox", content).command(&["sh"]);
+        let mut all = Image::new(BUSYBOX).file("bin/busybox", content.clone()).command(&["sh"]);
+        let probe = read(&plugins.probe())?;
+        let mut tools = Image::new(TOOLS).file("bin/busybox", content).file("bin/probe", probe.clone());
+        tools = tools.command(&["/bin/probe", "serve", "--port", "80"]);
         for applet in applets(&busybox)? {
-            all = all.link(&format!("bin/{applet}"), "busybox");
+            let link = format!("bin/{applet}");
+            (all, tools) = (all.link(&link, "busybox"), tools.link(&link, "busybox"));
         }
-        let probe = Image::new(PROBE).file("bin/probe", read(&plugins.probe())?).entrypoint(&["/bin/probe"]);
-        Self::new().image(&pause)?.image(&all)?.image(&probe)?.write(&path)?;
+        let probe = Image::new(PROBE).file("bin/probe", probe).entrypoint(&["/bin/probe"]);
+        Self::new().image(&pause)?.image(&all)?.image(&tools)?.image(&probe)?.write(&path)?;
         Ok(path)
     }
 }

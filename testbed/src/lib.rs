@@ -45,4 +45,4 @@ pub use python::{ALIBABA_SDK, python_with};
 pub use rustix::process::Signal;
 pub use scratch::Owner;
 pub use shared::{SHARED_KUBECONFIG, shared, unique};
-pub use vpc::{Families, NAT_V4, WORLD_V4, WORLD_V6};
+pub use vpc::{Families, NAT_V4, PEER_V4, PEER_V6, WORLD_V4, WORLD_V6};

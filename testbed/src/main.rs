@@ -3,6 +3,8 @@
 mod demo;
 mod licences;
 mod nodes_command;
+mod screen;
+mod tour;
 mod up;
 
 use std::path::PathBuf;
@@ -30,6 +32,7 @@ Examples:
   testbed demo                           the main job on show: a simulated VPC's NICs become pools; then stays up
   testbed cluster                        two real nodes with the product on them, until Ctrl-C (as root)
   testbed cluster --detach               the same, until `testbed down --dir .testbed-cluster`
+  testbed tour                           the walkthrough for Alibaba Cloud, step by step (as root)
   testbed sh master -- ip address        a command on a node
   testbed licences                       check the licence and the source of every dependency against deny.toml
 
@@ -95,6 +98,12 @@ enum Task {
         #[arg(long)]
         detach: bool,
     },
+    /// Takes the walkthrough for Alibaba Cloud step by step on two real nodes, and shows what each step shows (as root).
+    Tour {
+        /// The folder of the product's programs; default: that of this program
+        #[arg(long, value_name = "FOLDER")]
+        programs: Option<PathBuf>,
+    },
     /// Runs a command on a node of `testbed cluster`, and exits with its status.
     Sh {
         /// The folder that `cluster` was given.
@@ -132,6 +141,7 @@ fn main() -> ExitCode {
             let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--detach").collect();
             nodes_command::detached(&dir, &arguments)
         }
+        Task::Tour { programs } => tour::tour(programs),
         Task::Sh { dir, node, command } => nodes_command::sh(&dir, &node, &command),
         Task::Licences { workspace } => licences::check(&workspace),
     };

@@ -4,6 +4,7 @@ mod machines;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -116,7 +117,7 @@ impl Nodes {
         let mut all = files(&Plugins::upstream()?)?;
         all.push(Plugins::ensure()?.multus());
         all.extend(plugins);
-        all.extend(product.iter().map(|product| product.plugin.clone()));
+        all.extend(product.iter().flat_map(|product| product.plugins.clone()));
         let mut machines = Machines::prepare(sky)?;
         let gateway = machines.gateway(families)?;
         let site = Place::Vpc { netns: machines.netns().clone(), gateway, families };
@@ -275,6 +276,11 @@ impl Nodes {
     #[must_use]
     pub fn guest(&self, name: &str) -> &Guest {
         self.machines.guest(name)
+    }
+
+    /// Makes `command` start in the VPC but on no node: where its gateways are, which is who others take it for.
+    pub fn place_on_router(&self, command: &mut Command) {
+        self.machines.netns().place(command);
     }
 
     /// The simulated cloud. The wire follows its changes within 200 ms; [`Nodes::edit`] does not return before it has.

@@ -33,8 +33,8 @@ pub struct Product {
     pub controller: PathBuf,
     /// `spiderpool-agent`, run on every node.
     pub agent: PathBuf,
-    /// `spiderpool`, the CNI plugin, in every node's `/opt/cni/bin`.
-    pub plugin: PathBuf,
+    /// The CNI plugins, in every node's `/opt/cni/bin`: `spiderpool`, `coordinator` and `ifacer`.
+    pub plugins: Vec<PathBuf>,
 }
 
 impl Product {
@@ -54,15 +54,20 @@ impl Product {
         Ok(Self {
             controller: find("spiderpool-controller", "controller")?,
             agent: find("spiderpool-agent", "agent")?,
-            plugin: find("spiderpool", "ipam-plugin")?,
+            plugins: vec![
+                find("spiderpool", "ipam-plugin")?,
+                find("coordinator", "coordinator")?,
+                find("ifacer", "ifacer")?,
+            ],
         })
     }
 
-    /// Installs the CRDs and the rights of what runs on nodes.
+    /// Installs the CRDs, the rights of what runs on nodes, and the SpiderCoordinator, as the chart's values have it.
     pub(crate) fn install(cluster: &Cluster) -> Result<(), Error> {
         cluster.apply_crds()?;
         cluster.kubectl_with(&["apply", "-f", "-"], &multus_rights().to_string())?;
         cluster.kubectl(&["apply", "-f", AGENT_RIGHTS])?;
+        cluster.kubectl_with(&["apply", "-f", "-"], &coordinator().to_string())?;
         Ok(())
     }
 
@@ -114,7 +119,7 @@ impl Product {
             "agent",
             &format!(
                 "'{}' --node-name '{}' --kubeconfig '{}' --config '{}' --cluster-network {NAMESPACE}/{CLUSTER_NETWORK} \
-                 --listen 127.0.0.1:5710",
+                 --listen 127.0.0.1:5710 --node-network",
                 self.agent.display(),
                 guest.name(),
                 kubeconfig.display(),
@@ -138,6 +143,15 @@ pub fn cloud_configuration(endpoints: &Endpoints, vpc: &str) -> String {
         "resync: 2s\nproviders:\n  - name: hz\n    type: aliyun\n    region: cn-hangzhou\n    vpcID: {vpc}\n    endpoints:\n      \
          ecs: {ecs}\n      vpc: {vpcs}\n      sts: {sts}\n      metadata: {metadata}\n"
     )
+}
+
+/// How pods reach their node and services, as upstream's chart has it by default.
+fn coordinator() -> Value {
+    json!({
+        "apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderCoordinator",
+        "metadata": {"name": "default"},
+        "spec": {"mode": "auto", "podCIDRType": "auto", "tunePodRoutes": true, "hijackCIDR": ["169.254.0.0/16"]},
+    })
 }
 
 /// What a Multus may do: read pods and networks, and write down which networks a pod has.

@@ -6,7 +6,7 @@ mod ports;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use crate::aliyun::{VSwitch, World};
@@ -48,6 +48,12 @@ impl Families {
 /// Both addresses at which clouds' metadata services answer: Alibaba's, and everybody else's.
 const METADATA: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(169, 254, 169, 254)];
 
+/// A host of another network that the VPC is connected with: nothing is translated between them. It is where
+/// [`Nodes::place_on_router`](crate::Nodes::place_on_router) places programs, if they use this address.
+pub const PEER_V4: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 9);
+/// Its IPv6 address.
+pub const PEER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x7, 0, 0, 0, 0, 0x9);
+
 /// The MAC address of every gateway, as Alibaba Cloud has it. Fixed, for a bridge otherwise changes its own with its ports.
 const GATEWAY_MAC: &str = "ee:ff:ff:ff:ff:ff";
 
@@ -85,6 +91,7 @@ impl Vpc {
             // Writing into a String cannot fail, here and below.
             let _ = writeln!(plan, "addr add {address}/32 dev lo");
         }
+        let _ = writeln!(plan, "addr add {PEER_V4}/32 dev lo\naddr add {PEER_V6}/128 dev lo nodad");
         for (bridge, vswitch) in &self.bridges {
             let _ = writeln!(plan, "link add {bridge} address {GATEWAY_MAC} type bridge mcast_snooping 0");
             let _ = writeln!(plan, "link set {bridge} up alias {}", vswitch.id);

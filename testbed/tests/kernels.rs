@@ -77,14 +77,6 @@ impl Suite {
     }
 }
 
-/// The kernel of the testbed's nodes.
-fn passes_in_nodes(suite: &Suite) {
-    let outcome = suite.run(Kernel::Uml, "ipvlan");
-    suite.passed(&outcome);
-    assert_ne!(outcome.release, this_machines());
-    assert_eq!(outcome.cpus, 1);
-}
-
 /// Debian's for clouds.
 fn passes_in_a_cloud(suite: &Suite) {
     let outcome = suite.run(Kernel::Cloud, "ipvlan nftables");
@@ -93,18 +85,14 @@ fn passes_in_a_cloud(suite: &Suite) {
     assert!(outcome.cpus >= 2, "{}", outcome.cpus);
 }
 
-fn this_machines() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim().to_owned()
-}
-
 #[test]
 fn the_coordinator_passes_its_tests_in_a_kernel_for_clouds_with_nftables_and_several_cpus() {
     passes_in_a_cloud(&COORDINATOR);
 }
 
 #[test]
-fn the_ifacer_passes_its_tests_in_the_kernel_of_the_testbeds_nodes() {
-    passes_in_nodes(&IFACER);
+fn the_ifacer_passes_its_tests_in_a_kernel_for_clouds_with_vlans_and_bonds() {
+    passes_in_a_cloud(&IFACER);
 }
 
 /// A shell script, in a kernel.

@@ -40,7 +40,7 @@ enum Kind {
     Shared,
 }
 
-/// What upstream's agent 1.2.1 did of the same on the machine where it was measured, and of creates of SpiderEndpoints the API
+/// What upstream's agent 1.2.1 did of the same on the machine where it was measured, and of creates of `SpiderEndpoints` the API
 /// server alone: allocations and creates a second (docs/performance.md).
 const UPSTREAM: [(Kind, f64); 2] = [(Kind::Node, 108.0), (Kind::Shared, 30.0)];
 const UPSTREAM_CREATES: f64 = 920.0;

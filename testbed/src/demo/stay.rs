@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use testbed::aliyun::{KEY, SECRET};
 
-use super::screen::{self, note};
 use super::world::{World, beside};
+use crate::screen::{self, note};
 use crate::up::Signals;
 
 /// How often we look whether all parts still run.

@@ -9,7 +9,7 @@ use testbed::aliyun::{Addresses, NicSpec, Refusal, Simulator, Topology};
 use testbed::{ControlPlane, Controller, Programs, cloud_configuration};
 
 use super::pools::PoolWatch;
-use super::screen;
+use crate::screen;
 
 /// The product's binary, as cargo names it.
 const CONTROLLER: &str = "spiderpool-controller";

@@ -58,6 +58,8 @@ for setting in net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.con
     echo "${setting#*=}" > "/proc/sys/${name//.//}"
 done
 ip -batch "$folder/network"
+ip -batch "$folder/rules"
+ip -6 -batch "$folder/rules6"
 
 if [ -f "$folder/software" ]; then
     # Its output is a log of its own, so that the console stays readable.

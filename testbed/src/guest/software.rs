@@ -129,12 +129,12 @@ fn kubelet(provider_id: &str, families: Families, authority: &Path) -> Value {
 }
 
 fn kube_proxy(node: &str, families: Families, folder: &Path) -> Value {
-    // No pod has an address of these ranges, so everything that comes from outside a node is masqueraded: only then do the
-    // answers to pods with addresses of the VPC come back through the node.
-    let nobodys = match families {
-        Families::V4 => "10.244.0.0/16",
-        Families::V6 => "fd00:10:244::/56",
-        Families::Dual => "10.244.0.0/16,fd00:10:244::/56",
+    // The seed's first subnet, of whose pods kube-proxy so believes that they are the cluster's own, and does not masquerade what they
+    // send to services; of those of other subnets it does. Both must come back through the node.
+    let local = match families {
+        Families::V4 => "172.31.192.0/20",
+        Families::V6 => "2001:db8:31:c0ac::/64",
+        Families::Dual => "172.31.192.0/20,2001:db8:31:c0ac::/64",
     };
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -144,6 +144,6 @@ fn kube_proxy(node: &str, families: Families, folder: &Path) -> Value {
         "clientConnection": {"kubeconfig": folder.join("kube-proxy.kubeconfig")},
         // A guest's kernel lets nobody set these.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},
-        "clusterCIDR": nobodys,
+        "clusterCIDR": local,
     })
 }

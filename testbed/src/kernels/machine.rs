@@ -59,13 +59,12 @@ impl Machine {
         depend(&cache, &cloud, &modules, &debian)?;
         let cached = QEMU.folder(&cache);
         let given = locate(QEMU_PROGRAM, &given_folders(), Path::new(""));
-        let (program, tree) = match given {
-            Some(program) => (program, None),
-            None => {
-                let program = Path::new("usr/bin").join(QEMU_PROGRAM);
-                let tree = QEMU.unpack_with_needs(&cache, &program.to_string_lossy())?;
-                (cached.join(program), Some(tree))
-            }
+        let (program, tree) = if let Some(program) = given {
+            (program, None)
+        } else {
+            let program = Path::new("usr/bin").join(QEMU_PROGRAM);
+            let tree = QEMU.unpack_with_needs(&cache, &program.to_string_lossy())?;
+            (cached.join(program), Some(tree))
         };
         Ok(Self::Qemu { program, tree, kernel: only(&cloud.join("boot"), "vmlinuz")?, modules })
     }

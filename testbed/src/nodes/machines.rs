@@ -220,7 +220,7 @@ fn guest_nic(port: &Port, nic: &Nic, vswitch: &VSwitch, families: Families, prim
     addresses.extend(own_v6.map(|address| (IpAddr::V6(*address), 64)));
     addresses.retain(|(address, _)| wanted(families, *address));
     let gateways = [Some(IpAddr::V4(vswitch.gateway())), vswitch.ipv6_gateway().map(IpAddr::V6)];
-    let gateways = gateways.into_iter().flatten().filter(|gateway| primary && wanted(families, *gateway));
+    let gateways = gateways.into_iter().flatten().filter(|gateway| wanted(families, *gateway));
     GuestNic { tap: port.tap.clone(), mac: nic.mac.clone(), gateways: gateways.collect(), addresses }
 }
 

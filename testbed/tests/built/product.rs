@@ -5,11 +5,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The packages of the product's programs, and these.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("controller", "spiderpool-controller"),
     ("ctl", "spiderpoolctl"),
     ("agent", "spiderpool-agent"),
     ("ipam-plugin", "spiderpool"),
+    ("coordinator", "coordinator"),
+    ("ifacer", "ifacer"),
 ];
 
 /// Returns a program of the workspace: the one that cargo put beside this test, or else builds them now.

@@ -35,6 +35,15 @@ fn on_node(stage: &Stage, node: &str) -> Vec<IpAddr> {
     addresses.map(|address| address.parse().unwrap()).collect()
 }
 
+/// What pods may have left on a node: their cables and the ways through them, rules, namespaces.
+fn left_behind(stage: &Stage, node: &str) -> String {
+    let script = "ip -oneline link show group 83; ls /run/netns; ip neigh show nud permanent; \
+                  for family in -4 -6; do ip $family route show table 500 2>/dev/null; \
+                  ip $family rule | grep -v -e 'lookup \\(local\\|main\\|default\\|1000[0-9]\\)' \
+                  | grep -v '^1000:.from all lookup 500'; done; true";
+    stage.guest(node).sh(script).unwrap()
+}
+
 fn no_pod_shares(pods: &[Pod]) {
     let mut holders: BTreeMap<IpAddr, Vec<&str>> = BTreeMap::new();
     for pod in pods {
@@ -83,6 +92,12 @@ fn a_crowd_comes_and_goes_and_each_address_has_one_pod_at_any_time() {
     stage.kubectl(&["delete", "pods", "--all", "-n", &space.name, "--wait=false"]);
     space.all_gone(patience, || oracle.pods(&space.name));
     let down = begun.elapsed();
+    for node in NODES {
+        stage.eventually("nothing of the pods is left on their node", || match left_behind(&stage, node) {
+            nothing if nothing.trim().is_empty() => Ok(()),
+            left => Err(left),
+        });
+    }
     let (most, ever) = oracle.extent();
     assert_eq!(oracle.wrongs(), Vec::<String>::new());
     assert!(most >= 2 * count && ever >= count, "the observer saw {most} addresses and {ever} pods only");

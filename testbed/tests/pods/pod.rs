@@ -16,11 +16,12 @@ pub(crate) struct Draft {
     pub(crate) name: String,
     node: String,
     annotations: Vec<(&'static str, String)>,
+    app: String,
 }
 
 impl Draft {
     pub(crate) fn new(name: &str, node: &str) -> Self {
-        Self { name: name.to_owned(), node: node.to_owned(), annotations: Vec::new() }
+        Self { name: name.to_owned(), node: node.to_owned(), annotations: Vec::new(), app: String::new() }
     }
 
     pub(crate) fn default_network(mut self, network: &str) -> Self {
@@ -33,6 +34,18 @@ impl Draft {
         self
     }
 
+    /// Which of its NICs has the default route.
+    pub(crate) fn default_route(mut self, nic: &str) -> Self {
+        self.annotations.push(("ipam.spidernet.io/default-route-nic", nic.to_owned()));
+        self
+    }
+
+    /// Lets services find it by this name.
+    pub(crate) fn app(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.app);
+        self
+    }
+
     /// As little to start and to end as a pod can have.
     pub(crate) fn manifest(&self, namespace: &str) -> Value {
         let annotations = self.annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value)));
@@ -40,6 +53,7 @@ impl Draft {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": self.name, "namespace": namespace,
+                "labels": {"app": self.app},
                 "annotations": annotations.collect::<serde_json::Map<_, _>>(),
             },
             "spec": {

@@ -95,6 +95,13 @@ impl Stage {
         found.unwrap_or_else(|| panic!("no pool of {interface} on {node}\n{}", self.logs()))
     }
 
+    /// A node's own addresses, IPv4 first.
+    pub(crate) fn node_addresses(&self, node: &str) -> Vec<IpAddr> {
+        let path = r#"jsonpath={range .status.addresses[?(@.type=="InternalIP")]}{.address}{"\n"}{end}"#;
+        let text = self.kubectl(&["get", "node", node, "-o", path]);
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
     pub(crate) fn guest(&self, node: &str) -> &Guest {
         self.nodes.guest(node)
     }

@@ -1,4 +1,4 @@
-//! How the demo talks: numbered steps, what was done with the time it took, commands before their output.
+//! How demo and tour talk: numbered steps, what was done with the time it took, commands before their output.
 
 use std::time::Duration;
 

@@ -38,6 +38,8 @@ mod rtnetlink;
 mod rule;
 #[path = "../../netlink/src/socket.rs"]
 mod socket;
+#[path = "../../netlink/src/stacked.rs"]
+mod stacked;
 #[path = "../../netlink/src/sys.rs"]
 mod sys;
 
@@ -53,6 +55,7 @@ use probe::{Conflict, Patience, announce, conflict, silent_gateways};
 use route::{MAIN, PROTOCOL, Route, Scope};
 use rtnetlink::{Outcome, Rtnetlink};
 use rule::Rule;
+use stacked::{Bond, BondOption, BondValue, Stacked, Vlan};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|frame: &[u8]| {

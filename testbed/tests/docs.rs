@@ -75,7 +75,6 @@ const COMMANDS: &[(&str, Runner)] = &[
     ("make demo", DEMO),
     ("make ensure", By("Makefile", "test: ensure")),
     ("make test", CI_TESTS),
-    ("make tour", By("testbed/tests/tour.rs", "fn the_walkthrough_for_alibaba_cloud_works_step_by_step")),
     ("spiderpool-controller --config cloud.yaml --listen 127.0.0.1:5720", Here),
     ("spiderpoolctl plan --config cloud.yaml -o table", Here),
     ("tail -n 3 .testbed/kube-apiserver.log", Here),

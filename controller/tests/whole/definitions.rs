@@ -132,7 +132,7 @@ async fn every_type_leads_to_its_definition_also_those_of_the_generated_pools() 
     stage.synced(&["a", "b"]).await;
     for interface in ["ipvlan-eth0", "ipvlan-eth1"] {
         networks.until(interface, "Generated").await;
-        assert_eq!(networks.chain(interface).await, ["ipvlan"]);
+        assert_eq!(networks.chain(interface).await, ["ipvlan", "coordinator"]);
     }
     assert!(
         (controller.counter("spiderpool_cloud_attachments{reason=\"Generated\"}").await - 10.0).abs() < 0.5

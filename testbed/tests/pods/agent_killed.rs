@@ -9,8 +9,8 @@ use crate::space::Space;
 use crate::stage::{PATIENCE, Stage, stage};
 
 const NODE: &str = "worker";
-const PODS: usize = 10;
-const KILLS: usize = 4;
+const PODS: usize = 8;
+const KILLS: usize = 3;
 /// When nothing more is given out for so long, the next kill comes all the same.
 const BETWEEN: Duration = Duration::from_secs(4);
 /// Where the plugin keeps what it could not tell.

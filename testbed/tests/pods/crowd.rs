@@ -10,7 +10,7 @@ use crate::space::Space;
 use crate::stage::{Stage, stage};
 
 /// How many pods there are without [`COUNT`]. A pod costs about 3 s of a core to come and as much to go in these guests.
-const FEW: usize = 24;
+const FEW: usize = 16;
 /// The environment variable with the number of pods.
 const COUNT: &str = "SPIDERPOOL_CROWD";
 /// What the nodes' first NICs and kubelets have room for.

@@ -46,7 +46,7 @@ const EACH: usize = 5;
 const REPAIRED: Duration = Duration::from_secs(30);
 /// And endpoints that an agent was killed before it could delete: Kubernetes collects them by their owner, the pod. It looks for
 /// kinds that are new to it, such as ours here, every 30 s, and sees nothing of them while it is yet to find the API server
-/// again that was killed: 98 s were seen on a busy machine.
+/// again that was killed: on a busy machine 90 s were not enough once.
 const COLLECTED: Duration = Duration::from_mins(5);
 /// How often the pools are read, and how often it is said how things go.
 const LOOK: Duration = Duration::from_millis(300);

@@ -80,7 +80,7 @@ enum Task {
         #[arg(long, env = "DEMO_EXIT", value_parser = FalseyValueParser::new())]
         exit: bool,
     },
-    /// Brings up two real nodes of two NICs each in a simulated cloud, with controller, agents and plugin; stays until Ctrl-C.
+    /// Brings up two real nodes of two NICs each in a simulated cloud, with controller, agents and plugins; stays until Ctrl-C.
     Cluster {
         /// The folder for its kubeconfig, data and logs; must not exist or be empty, and is removed at the end.
         #[arg(long, default_value = CLUSTER)]

@@ -276,6 +276,8 @@ fn listen(mut listener: Listener, say: &mpsc::Sender<News>) {
     while !say.is_closed() {
         let news = listener.wait(ATTENTION).unwrap_or_else(|error| {
             warn!("{error}: the pods are looked at in any case");
+            // It may well fail again at once.
+            std::thread::sleep(RETRY);
             News::Anything
         });
         if news != News::Nothing && say.blocking_send(news).is_err() {

@@ -73,7 +73,7 @@ cluster-down: needs-cargo ## Take down what `make cluster` brought up, without t
 	@$(TESTBED) down --dir .testbed-cluster
 
 # What is brief asserts counts, which no optimization changes; what the tests have compiled serves it.
-BENCHES := plan calls cluster exec coordinate allocation
+BENCHES := plan calls cluster exec coordinate allocation $(if $(filter brief,$(SPIDERPOOL_BENCH)),,wire)
 BENCH_PROFILE := $(if $(filter brief,$(SPIDERPOOL_BENCH)),dev,release)
 
 .PHONY: bench

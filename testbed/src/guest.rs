@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ const INIT: &str = include_str!("guest/init.sh");
 const MEMORY: &str = "mem=3072M";
 /// A guest boots in a second; this is for a machine whose cores all do something else.
 const BOOT: Duration = Duration::from_mins(2);
+/// How long the kernel takes to let go of a guest's taps when its process is gone.
+const POWER_OFF: Duration = Duration::from_secs(1);
 /// The file with the id of a process that holds the other end of its console's input.
 const PID: &str = "pid";
 /// How long a command may run, unless its caller says otherwise.
@@ -74,7 +77,8 @@ pub struct Output {
 pub struct Guest {
     name: String,
     folder: PathBuf,
-    process: Child,
+    nics: Vec<GuestNic>,
+    process: Mutex<Child>,
     door: Door,
 }
 
@@ -104,29 +108,39 @@ impl Guest {
         }
         write("settings", &settings)?;
 
-        let log = folder.join("console.log");
-        let console = File::create(&log).map_err(Error::file("create", &log))?;
-        let errors = console.try_clone().map_err(Error::file("open", &log))?;
-        let mut command = command(name, folder, nics, programs);
-        command.stdin(Stdio::piped()).stdout(console).stderr(errors).current_dir("/").process_group(0);
-        netns.place(&mut command);
-        let start = |source| Error::Start { program: format!("the guest {name}"), source };
-        let mut process = spawn_tied(command, Signal::KILL).map_err(start)?;
-        let door = process.stdin.take().ok_or_else(|| start(std::io::Error::other("it has no stdin")))?;
-        write(PID, &process.id().to_string())?;
-        let door = Door::new(name, folder, File::from(OwnedFd::from(door)));
-        Ok(Self { name: name.clone(), folder: folder.to_owned(), process, door })
+        let (process, line) = launch(name, folder, nics, programs, netns)?;
+        let door = Door::new(name, folder, line);
+        let (name, folder, nics) = (name.clone(), folder.to_owned(), nics.clone());
+        Ok(Self { name, folder, nics, process: Mutex::new(process), door })
+    }
+
+    /// Cuts its power, and boots it again from the same files. Of all that was written in it only `/var/lib/spidernet` is still there.
+    pub(crate) fn reboot(&self, programs: &NodePrograms, netns: &Netns) -> Result<(), Error> {
+        {
+            let mut process = self.process();
+            end(&mut process);
+            thread::sleep(POWER_OFF);
+            let (again, line) = launch(&self.name, &self.folder, &self.nics, programs, netns)?;
+            *process = again;
+            self.door.lead_to(line);
+        }
+        self.wait_up()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Child> {
+        // What it holds is always one process, whole.
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until commands can be run.
-    pub(crate) fn wait_up(&mut self) -> Result<(), Error> {
+    pub(crate) fn wait_up(&self) -> Result<(), Error> {
         let begun = Instant::now();
         loop {
             let console = self.log("console");
             if console.contains("is up") {
                 return Ok(());
             }
-            let ended = !matches!(self.process.try_wait(), Ok(None));
+            let ended = !matches!(self.process().try_wait(), Ok(None));
             if ended || begun.elapsed() > BOOT {
                 return Err(Error::Node {
                     node: self.name.clone(),
@@ -234,10 +248,36 @@ pub fn run_in(folder: &Path, script: &str) -> Result<Output, Error> {
 impl Drop for Guest {
     fn drop(&mut self) {
         // All it has is thrown away, so there is nothing a gentle end could save.
-        if self.process.kill().is_ok() {
-            drop(self.process.wait());
-        }
+        end(&mut self.process());
     }
+}
+
+fn end(process: &mut Child) {
+    if process.kill().is_ok() {
+        drop(process.wait());
+    }
+}
+
+/// Starts the kernel; returns it and the end of its console's input.
+fn launch(
+    name: &str,
+    folder: &Path,
+    nics: &[GuestNic],
+    programs: &NodePrograms,
+    netns: &Netns,
+) -> Result<(Child, File), Error> {
+    let log = folder.join("console.log");
+    let console = File::create(&log).map_err(Error::file("create", &log))?;
+    let errors = console.try_clone().map_err(Error::file("open", &log))?;
+    let mut command = command(name, folder, nics, programs);
+    command.stdin(Stdio::piped()).stdout(console).stderr(errors).current_dir("/").process_group(0);
+    netns.place(&mut command);
+    let start = |source| Error::Start { program: format!("the guest {name}"), source };
+    let mut process = spawn_tied(command, Signal::KILL).map_err(start)?;
+    let line = process.stdin.take().ok_or_else(|| start(std::io::Error::other("it has no stdin")))?;
+    let path = folder.join(PID);
+    fs::write(&path, process.id().to_string()).map_err(Error::file("write", &path))?;
+    Ok((process, File::from(OwnedFd::from(line))))
 }
 
 /// The command that boots a guest.

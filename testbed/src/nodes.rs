@@ -190,6 +190,17 @@ impl Nodes {
         product.start_agent(&self.plane, &self.server, self.families, guest)
     }
 
+    /// Cuts a node's power, and boots it with all that runs on it. Returns when its kernel is up and the rest is starting.
+    ///
+    /// Its disk has lost what containerd and kubelet wrote, and has what the product did.
+    ///
+    /// # Errors
+    /// When the guest does not come up.
+    pub fn reboot(&self, guest: &Guest) -> Result<(), Error> {
+        self.machines.reboot(guest)?;
+        self.start_agent(guest)
+    }
+
     /// The controller, if the product runs here.
     #[must_use]
     pub fn controller(&self) -> Option<&Controller> {

@@ -30,6 +30,11 @@ impl Door {
         Self { node, folder, line: Mutex::new(line), next: AtomicU32::new(0) }
     }
 
+    /// From now on the guest reads at the other end of another `line`.
+    pub(super) fn lead_to(&self, line: File) {
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = line;
+    }
+
     /// Runs a script; gives up after `patience`, though the script goes on.
     pub(super) fn run(&self, script: &str, patience: Duration) -> Result<Output, Error> {
         // Other processes may use the same door.

@@ -29,6 +29,9 @@ for place in /run /var/lib/kubelet /var/lib/containerd /var/lib/cni /var/log /et
     mkdir -p "$place"
     mount -t tmpfs -o mode=755 tmpfs "$place"
 done
+# Of a node's disk, what outlives a reboot.
+mkdir -p "$folder/disk/spidernet" /var/lib/spidernet
+mount --bind "$folder/disk/spidernet" /var/lib/spidernet
 mkdir -p /run/programs /opt/cni/bin /etc/cni/net.d /var/log/pods /var/log/containers
 mount --make-rshared /
 

@@ -151,7 +151,12 @@ impl Machines {
             self.guests.push(Guest::boot(&spec, &folder, &self.programs, self.vpc.netns())?);
             self.plugged.push((instance.id.clone(), ports));
         }
-        self.guests.iter_mut().try_for_each(Guest::wait_up)
+        self.guests.iter().try_for_each(Guest::wait_up)
+    }
+
+    /// Cuts a node's power and boots it again.
+    pub(super) fn reboot(&self, guest: &Guest) -> Result<(), Error> {
+        guest.reboot(&self.programs, self.vpc.netns())
     }
 
     /// The VPC's namespace.

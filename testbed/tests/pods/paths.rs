@@ -94,3 +94,27 @@ fn no_connection_is_lost_while_agents_are_killed_and_a_pod_follows_its_nodes_add
     }
     space.clear(PATIENCE);
 }
+
+#[test]
+fn pods_of_a_node_that_lost_its_power_have_their_addresses_again() {
+    let stage = stage();
+    let space = Space::new(&stage, "reboot");
+    let [near, far] =
+        space.run([Draft::new("near", "master"), Draft::new("far", "worker").networks(SECOND_NETWORK)]);
+    stage.nodes.reboot(stage.guest("worker")).unwrap();
+    let own = stage.node_addresses("worker");
+    stage.eventually("the pod runs again on the rebooted node", || {
+        let there = space.pod("far").ok_or("it is not there")?;
+        let addresses = (there.of("eth0"), there.of("net1"));
+        assert_eq!((there.uid.as_str(), addresses), (far.uid.as_str(), (far.of("eth0"), far.of("net1"))));
+        space.ask("far", &format!("http://{WORLD_V4}/"), 5)
+    });
+    for (source, address) in near.of("eth0").into_iter().zip(far.of("eth0")) {
+        space.reaches(&near, source, &far, address);
+    }
+    let [kubelet, ..] = own[..] else { panic!("a node without address") };
+    space
+        .exec("far", &["/bin/probe", "loop", "--for", "200ms", "--timeout", "5s", &at(kubelet, KUBELET)])
+        .unwrap();
+    space.clear(PATIENCE);
+}

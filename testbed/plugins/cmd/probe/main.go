@@ -7,10 +7,11 @@ import (
 	"os"
 )
 
-const usage = `probe serve [--port N]                                   answer HTTP and UDP on port N and raw TCP on N+1, until ended
+const usage = `probe serve [--port N]                                   answer HTTP and UDP on port N, raw TCP on N+1 and measure on N+2, until ended
 probe get [--from IP] [--timeout D] TARGET               ask once; TARGET is http://…, tcp://HOST:PORT or udp://HOST:PORT
 probe loop [--interval D] [--for D] [--timeout D] [--from IP] HOST:PORT
                                                          connect again and again, and say how often it failed
+probe measure [--for D] HOST:PORT                        round trips of one byte, and as much as goes through
 Every answer is one line of JSON. An IPv6 address stands in brackets. Ends with 1 when what was asked did not come.`
 
 func main() {
@@ -26,6 +27,8 @@ func main() {
 		err = get(os.Args[2:])
 	case "loop":
 		err = loop(os.Args[2:])
+	case "measure":
+		err = measure(os.Args[2:])
 	default:
 		fmt.Fprintln(os.Stderr, usage)
 		os.Exit(2)

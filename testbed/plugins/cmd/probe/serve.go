@@ -39,7 +39,7 @@ func answerTo(source, local net.Addr, echo string) []byte {
 
 func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ExitOnError)
-	port := flags.Int("port", 8080, "port of HTTP and UDP; raw TCP is on the next one")
+	port := flags.Int("port", 8080, "port of HTTP and UDP; raw TCP is on the next one, measure on the one after that")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -56,10 +56,15 @@ func serve(args []string) error {
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 3)
+	measures, err := net.Listen("tcp", fmt.Sprintf(":%d", *port+2))
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 4)
 	go func() { ended <- serveHTTP(web) }()
 	go func() { ended <- serveTCP(raw) }()
 	go func() { ended <- serveUDP(datagrams) }()
+	go func() { ended <- serveMeasure(measures) }()
 	fmt.Fprintf(os.Stderr, "probe: serving HTTP and UDP on %d, TCP on %d\n", *port, *port+1)
 	return <-ended
 }

@@ -1,0 +1,144 @@
+//! What a way through the coordinator costs on the wire, beside bare ipvlan between the same nodes, in one run.
+//!
+//! Needs root, as the nodes do. The nodes' kernels and all that runs in them share this machine's processors, so figures compare with
+//! each other and with nothing else. `SPIDERPOOL_BENCH=brief` measures for a shorter time.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a bench's own functions may fail it")]
+
+#[path = "../tests/built/product.rs"]
+mod built;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testbed::aliyun::Topology;
+use testbed::image::PROBE;
+use testbed::{Nodes, Product, Setup};
+
+/// The probe's port for this.
+const PORT: u16 = 8082;
+const PATIENCE: Duration = Duration::from_mins(4);
+/// The network without anything but ipvlan: its pods have addresses that their nodes' NICs have, the last of each pool, so that the
+/// pool, which gives out the first, does not meet them.
+const BARE: &str = "bare";
+const BARE_PODS: [(&str, &str, &str); 2] =
+    [("bare-near", "master", "172.31.199.189/20"), ("bare-far", "worker", "172.31.199.194/20")];
+const PODS: [(&str, &str); 2] = [("near", "master"), ("far", "worker")];
+
+fn main() {
+    let is_brief = std::env::var("SPIDERPOOL_BENCH").is_ok_and(|value| value == "brief");
+    let (rounds, length) = if is_brief { (1, "1s") } else { (5, "3s") };
+    println!("\n== packets between pods of two nodes, beside bare ipvlan, {rounds} x {length} each in turn");
+    let programs = built::product("spiderpool-agent");
+    let product = Product::in_folder(programs.parent().unwrap()).unwrap();
+    let nodes = Setup::new(Topology::seed()).product(product).start().unwrap();
+    create(&nodes);
+    let address = |pod: &str| wait(&nodes, &["get", "pod", pod, "-o", "jsonpath={.status.podIP}"]);
+    let [bare, ours] = [address("bare-far"), address("far")];
+    let service = wait(&nodes, &["get", "service", "far", "-o", "jsonpath={.spec.clusterIP}"]);
+    let mut ways = [
+        Way::new("bare ipvlan, pod to pod", "bare-near", &bare),
+        Way::new("with coordinator, pod to pod", "near", &ours),
+        Way::new("with coordinator, pod to ClusterIP", "near", &service),
+    ];
+    // In turn, so that a busy moment of the machine is everybody's.
+    for _ in 0..rounds {
+        for way in &mut ways {
+            way.measure(&nodes, length);
+        }
+    }
+    let [first, ..] = &ways;
+    let (rtt, mbit) = (median(&first.rtt), median(&first.mbit));
+    for way in &ways {
+        let (own_rtt, own_mbit) = (median(&way.rtt), median(&way.mbit));
+        println!(
+            "| {:<52} | {own_rtt:>8.3} ms | round trip, p50; {:.2} x bare ipvlan |",
+            way.name,
+            own_rtt / rtt
+        );
+        println!(
+            "| {:<52} | {own_mbit:>6.0} Mbit/s | one connection; {:.2} x bare ipvlan |",
+            "",
+            own_mbit / mbit
+        );
+    }
+}
+
+/// From a pod to an address, again and again.
+struct Way {
+    name: &'static str,
+    from: &'static str,
+    target: String,
+    rtt: Vec<f64>,
+    mbit: Vec<f64>,
+}
+
+impl Way {
+    fn new(name: &'static str, from: &'static str, address: &str) -> Self {
+        Self { name, from, target: format!("{address}:{PORT}"), rtt: Vec::new(), mbit: Vec::new() }
+    }
+
+    fn measure(&mut self, nodes: &Nodes, length: &str) {
+        let args = ["exec", self.from, "--", "/bin/probe", "measure", "--for", length, &self.target];
+        let said: Value = serde_json::from_str(&wait(nodes, &args)).unwrap();
+        self.rtt.push(said["p50_ms"].as_f64().unwrap());
+        self.mbit.push(said["mbit_s"].as_f64().unwrap());
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Runs kubectl until it says something.
+fn wait(nodes: &Nodes, args: &[&str]) -> String {
+    let begun = Instant::now();
+    loop {
+        match nodes.kubectl(args) {
+            Ok(said) if !said.is_empty() => return said,
+            said if begun.elapsed() > PATIENCE => panic!("kubectl {args:?}: {said:?}"),
+            _ => thread::sleep(Duration::from_millis(250)),
+        }
+    }
+}
+
+fn create(nodes: &Nodes) {
+    let meta = |name: &str, annotations: &Value| json!({"name": name, "namespace": "default", "labels": {"app": name}, "annotations": annotations});
+    let pod = |name: &str, node: &str, annotations: &Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": meta(name, annotations),
+            "spec": {
+                "nodeName": node, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "probe", "image": PROBE, "imagePullPolicy": "Never", "args": ["serve"]}],
+            },
+        })
+    };
+    let mut objects = vec![json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "far", "namespace": "default"},
+        "spec": {"selector": {"app": "far"}, "ports": [{"port": PORT}]},
+    })];
+    for (name, node, address) in BARE_PODS {
+        let network = format!("{BARE}-{node}");
+        let config = json!({
+            "cniVersion": "1.0.0", "name": network, "type": "ipvlan", "master": "eth0",
+            "ipam": {"type": "static", "addresses": [{"address": address, "gateway": "172.31.207.253"}], "routes": [{"dst": "0.0.0.0/0"}]},
+        });
+        objects.push(json!({
+            "apiVersion": "k8s.cni.cncf.io/v1", "kind": "NetworkAttachmentDefinition",
+            "metadata": {"name": network, "namespace": "default"}, "spec": {"config": config.to_string()},
+        }));
+        objects.push(pod(
+            name,
+            node,
+            &json!({"v1.multus-cni.io/default-network": format!("default/{network}")}),
+        ));
+    }
+    objects.extend(PODS.map(|(name, node)| pod(name, node, &json!({}))));
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+    // The namespace's account comes a moment after the cluster.
+    wait(nodes, &["get", "serviceaccount", "default", "-o", "name"]);
+    nodes.plane().kubectl_with(&["create", "-f", "-"], &list).unwrap();
+}

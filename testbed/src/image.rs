@@ -23,6 +23,8 @@ pub const PAUSE: &str = "spiderpool.test/pause:1";
 pub const BUSYBOX: &str = "docker.io/library/busybox:latest";
 /// What the walkthrough's manifests name: a web server at port 80, and busybox' tools.
 pub const TOOLS: &str = "docker.io/centos/tools:latest";
+/// What the manifests of the walkthrough for two clusters name: the same web server and tools.
+pub const NGINX: &str = "docker.io/library/nginx:latest";
 /// The testbed's own client and server, see `testbed/plugins/cmd/probe`.
 pub const PROBE: &str = "spiderpool.test/probe:latest";
 
@@ -52,6 +54,12 @@ impl Image {
     pub fn new(name: &str) -> Self {
         let name = name.to_owned();
         Self { name, files: vec![], links: vec![], entrypoint: vec![], command: vec![] }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
     }
 
     /// Adds an executable file at `path`, without the slash at its front, in one of the folders that every image has.
@@ -188,15 +196,15 @@ impl Archive {
         tar.into_inner()?.flush()
     }
 
-    /// Writes the images that every node of the testbed holds ([`PAUSE`], [`BUSYBOX`], [`TOOLS`], [`PROBE`]) into the cache,
-    /// unless they are there, and returns the archive's path.
+    /// Writes the images that every node of the testbed holds ([`PAUSE`], [`BUSYBOX`], [`TOOLS`], [`NGINX`], [`PROBE`]) into
+    /// the cache, unless they are there, and returns the archive's path.
     ///
     /// # Errors
     /// When Debian's busybox or our probe cannot be had, or the cache cannot be written.
     pub fn of_nodes() -> Result<PathBuf, Error> {
         let plugins = Plugins::ensure()?;
         // Beside the programs that are in it: an edited probe makes another archive.
-        let path = plugins.folder().join("images-2.tar");
+        let path = plugins.folder().join("images-3.tar");
         if path.exists() {
             return Ok(path);
         }
@@ -217,7 +225,8 @@ impl Archive {
             (all, tools) = (all.link(&link, "busybox"), tools.link(&link, "busybox"));
         }
         let probe = Image::new(PROBE).file("bin/probe", probe).entrypoint(&["/bin/probe"]);
-        Self::new().image(&pause)?.image(&all)?.image(&tools)?.image(&probe)?.write(&path)?;
+        let images = [&pause, &all, &tools, &tools.named(NGINX), &probe];
+        images.into_iter().try_fold(Self::new(), Self::image)?.write(&path)?;
         Ok(path)
     }
 }

@@ -1,6 +1,7 @@
 //! Real nodes: a simulated cloud, its network, and a guest per instance, with or without Kubernetes on them.
 
 mod machines;
+mod ranges;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,10 +20,11 @@ use crate::plugins::Plugins;
 use crate::product::{self, Controller, Product};
 use crate::progress::say;
 use crate::scratch::Scratch;
-use crate::vpc::Families;
+use crate::vpc::{Families, Switches};
 
 pub use machines::Machines;
 use machines::{Sky, regions_provider_id};
+pub use ranges::Ranges;
 
 /// Two nodes are Ready 6 s after their boot; this is for a machine whose cores all do something else.
 const READY: Duration = Duration::from_mins(4);
@@ -31,6 +33,8 @@ const READY: Duration = Duration::from_mins(4);
 pub struct Setup {
     topology: Topology,
     families: Families,
+    switches: Switches,
+    ranges: Option<Ranges>,
     folder: Option<PathBuf>,
     plugins: Vec<PathBuf>,
     networks: Option<Vec<(String, Value)>>,
@@ -44,6 +48,8 @@ impl Setup {
         Self {
             topology,
             families: Families::Dual,
+            switches: Switches::Cloud,
+            ranges: None,
             folder: None,
             plugins: Vec::new(),
             networks: None,
@@ -55,6 +61,20 @@ impl Setup {
     #[must_use]
     pub fn families(mut self, families: Families) -> Self {
         self.families = families;
+        self
+    }
+
+    /// What the switches between its nodes let in, if it is not what a cloud's do.
+    #[must_use]
+    pub fn switches(mut self, switches: Switches) -> Self {
+        self.switches = switches;
+        self
+    }
+
+    /// Which addresses it takes to be its own, if they are not those of every other cluster.
+    #[must_use]
+    pub fn ranges(mut self, ranges: Ranges) -> Self {
+        self.ranges = Some(ranges);
         self
     }
 
@@ -110,7 +130,8 @@ pub struct Nodes {
 impl Nodes {
     fn start(setup: Setup) -> Result<Self, Error> {
         let begun = Instant::now();
-        let Setup { topology, families, folder, plugins, mut networks, product } = setup;
+        let Setup { topology, families, switches, ranges, folder, plugins, mut networks, product } = setup;
+        let ranges = ranges.unwrap_or_else(|| Ranges::usual(families));
         let vpc = topology.vpc().to_owned();
         let sky = Sky::start(topology, families)?;
         let images = vec![Archive::of_nodes()?];
@@ -118,9 +139,9 @@ impl Nodes {
         all.push(Plugins::ensure()?.multus());
         all.extend(plugins);
         all.extend(product.iter().flat_map(|product| product.plugins.clone()));
-        let mut machines = Machines::prepare(sky)?;
+        let mut machines = Machines::prepare(sky, switches)?;
         let gateway = machines.gateway(families)?;
-        let site = Place::Vpc { netns: machines.netns().clone(), gateway, families };
+        let site = Place::Vpc { netns: machines.netns().clone(), gateway, services: ranges.services.clone() };
         let plane = match &folder {
             Some(folder) => ControlPlane::start_with(|| Scratch::at(folder), &site)?,
             None => ControlPlane::start_with(Scratch::temporary, &site)?,
@@ -140,7 +161,7 @@ impl Nodes {
             Some(Software {
                 cluster: &plane,
                 server: server.clone(),
-                families,
+                ranges: ranges.clone(),
                 provider_id: regions_provider_id(instance),
                 images: images.clone(),
                 plugins: all.clone(),
@@ -157,7 +178,7 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// Waits until a pod that asks for nothing can get its addresses.
+    /// Waits until a pod that asks for nothing can get its addresses, if there are any before somebody writes pools.
     fn wait_product(&self) -> Result<(), Error> {
         if self.product.is_none() {
             return Ok(());
@@ -178,7 +199,11 @@ impl Nodes {
                 });
             }
         }
-        product::wait_network(&self.plane, &timeout)
+        match self.machines.switches() {
+            Switches::Cloud => product::wait_network(&self.plane, &timeout),
+            // Its networks are written by hand, later.
+            Switches::DataCentre => Ok(()),
+        }
     }
 
     /// Starts the agent of a node, if the product runs here; it is started already, unless [`Guest::end`] ended it.
@@ -199,6 +224,15 @@ impl Nodes {
     pub fn reboot(&self, guest: &Guest) -> Result<(), Error> {
         self.machines.reboot(guest)?;
         self.start_agent(guest)
+    }
+
+    /// Joins the networks of two clusters: what is in the first subnet of one reaches what is in that of the other, over IPv4, and nothing
+    /// else does. Those must be different blocks.
+    ///
+    /// # Errors
+    /// When the kernel refuses: a cluster has one such line.
+    pub fn join(&self, other: &Self) -> Result<(), Error> {
+        self.machines.join(&other.machines)
     }
 
     /// The controller, if the product runs here.

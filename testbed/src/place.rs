@@ -11,9 +11,9 @@ use crate::netns::Netns;
 use crate::proxy::Proxy;
 use crate::vpc::Families;
 
-/// The service range of every cluster that has IPv4.
+/// The service range of a cluster that has IPv4, unless it is told another one.
 const SERVICES_V4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16));
-/// The service range of every cluster that has IPv6; 108 is the longest prefix that Kubernetes hands out whole.
+/// The same for IPv6; 108 is the longest prefix that Kubernetes hands out whole.
 const SERVICES_V6: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0), 108));
 
 /// Where a control plane runs.
@@ -27,8 +27,8 @@ pub(crate) enum Place {
         netns: Netns,
         /// At which address of it nodes find the API server.
         gateway: IpAddr,
-        /// Of which families services are.
-        families: Families,
+        /// The service ranges, the primary family first.
+        services: Vec<IpNet>,
     },
 }
 
@@ -36,9 +36,8 @@ impl Place {
     /// The service ranges, the primary family first.
     pub(crate) fn services(&self) -> Vec<IpNet> {
         match self {
-            Self::Loopback | Self::Vpc { families: Families::V4, .. } => vec![SERVICES_V4],
-            Self::Vpc { families: Families::V6, .. } => vec![SERVICES_V6],
-            Self::Vpc { families: Families::Dual, .. } => vec![SERVICES_V4, SERVICES_V6],
+            Self::Loopback => usual_services(Families::V4),
+            Self::Vpc { services, .. } => services.clone(),
         }
     }
 
@@ -73,6 +72,15 @@ impl Place {
         let listener = TcpListener::bind(address)
             .map_err(|source| Error::Network { action: format!("listen on {address}"), source })?;
         Proxy::start(listener, netns, address).map(Some)
+    }
+}
+
+/// The service ranges of a cluster that is told no others, the primary family first.
+pub(crate) fn usual_services(families: Families) -> Vec<IpNet> {
+    match families {
+        Families::V4 => vec![SERVICES_V4],
+        Families::V6 => vec![SERVICES_V6],
+        Families::Dual => vec![SERVICES_V4, SERVICES_V6],
     }
 }
 

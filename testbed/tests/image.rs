@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use testbed::image::{Archive, BUSYBOX, Image, PAUSE, PROBE, TOOLS};
+use testbed::image::{Archive, BUSYBOX, Image, NGINX, PAUSE, PROBE, TOOLS};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -100,15 +100,17 @@ fn a_path_that_no_archive_can_hold_is_refused_by_name() {
 #[test]
 fn the_nodes_images_have_their_programs() {
     let images = images(&Archive::of_nodes().unwrap());
-    assert_eq!(images.len(), 4);
+    assert_eq!(images.len(), 5);
     let (busybox, files) = &images[BUSYBOX];
     assert_eq!(busybox["config"]["Cmd"][0], "sh");
     for applet in ["sh", "sleep", "ping", "nc", "ip", "ls"] {
         assert_eq!(files[&format!("bin/{applet}")], b"busybox", "{applet}");
     }
-    let (tools, files) = &images[TOOLS];
-    assert_eq!(tools["config"]["Cmd"], serde_json::json!(["/bin/probe", "serve", "--port", "80"]));
-    assert_eq!(files["bin/ping"], b"busybox");
+    for name in [TOOLS, NGINX] {
+        let (tools, files) = &images[name];
+        assert_eq!(tools["config"]["Cmd"], serde_json::json!(["/bin/probe", "serve", "--port", "80"]));
+        assert_eq!(files["bin/ping"], b"busybox");
+    }
     for (name, program) in
         [(PAUSE, "bin/busybox"), (PROBE, "bin/probe"), (BUSYBOX, "bin/busybox"), (TOOLS, "bin/probe")]
     {

@@ -109,6 +109,42 @@ impl Topology {
         }
     }
 
+    /// One machine in a data centre: VPC `vpc-bp1<name>`, instance `i-bp1<name>` (node name `<name>`) and, for each block of a subnet and
+    /// address of the node in it, a vSwitch `vsw-bp1<name><N>` with that block and a NIC `eni-bp1<name><N>` with that address.
+    ///
+    /// NICs have no further addresses: what pods get is written into pools by hand.
+    #[must_use]
+    pub fn one_node(name: &str, nics: &[(Ipv4Net, Ipv4Addr)]) -> Self {
+        let (mut switches, mut cards) = (Vec::new(), Vec::new());
+        for ((cidr, own), number) in nics.iter().zip(0_u8..) {
+            let id = format!("vsw-bp1{name}{number}");
+            let nic = format!("eni-bp1{name}{number}");
+            let spec = match number {
+                0 => NicSpec::primary(nic, &id),
+                _ => NicSpec::secondary(nic, &id).device_index(Some(u32::from(number))),
+            };
+            let [.., last] = own.octets();
+            cards.push(Card {
+                spec: spec.primary_ip(*own).mac(format!("00:16:3e:00:{number:02x}:{last:02x}")),
+            });
+            let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0x33, u16::from(number), 0, 0, 0, 0);
+            switches.push(Switch { id, cidr: *cidr, ipv6_cidr: Ipv6Net::new_assert(ipv6, 64) });
+        }
+        Self {
+            vpc: format!("vpc-bp1{name}"),
+            // A VPC may have further blocks; the API shows the first one only.
+            cidr: nics.first().map(|(cidr, _)| *cidr).unwrap_or_default(),
+            ipv6_cidr: Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0xdb8, 0x33, 0, 0, 0, 0, 0), 56),
+            switches,
+            machines: vec![Machine {
+                id: format!("i-bp1{name}"),
+                name: name.to_owned(),
+                kind: "ecs.g7.xlarge".to_owned(),
+                cards,
+            }],
+        }
+    }
+
     /// A cloud of many nodes: VPC `vpc-bp1large`, one /16 vSwitch `vsw-bp1large<NNN>` per 100 nodes and NIC, instances
     /// `i-bp1large<NNNNN>` (node names `node-<NNNNN>`), NICs `eni-bp1large<NNNNN>x<N>`. Each NIC has `addresses_per_nic`
     /// secondary IPv4 addresses and as many IPv6 addresses, consecutive ones.

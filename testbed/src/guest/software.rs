@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::image::PAUSE;
 use crate::node_programs::NodePrograms;
-use crate::vpc::Families;
+use crate::nodes::Ranges;
 
 const START: &str = include_str!("software.sh");
 const CONTAINERD: &str = include_str!("containerd.toml");
@@ -23,8 +23,8 @@ pub(crate) struct Software<'a> {
     pub(crate) cluster: &'a Cluster,
     /// Where the API server is, as guests reach it.
     pub(crate) server: String,
-    /// Of which families the cluster is.
-    pub(crate) families: Families,
+    /// What the cluster takes to be its own.
+    pub(crate) ranges: Ranges,
     /// `cn-hangzhou.i-…`.
     pub(crate) provider_id: String,
     /// OCI archives to import.
@@ -44,7 +44,7 @@ impl Software<'_> {
         nics: &[GuestNic],
         programs: &NodePrograms,
     ) -> Result<String, Error> {
-        let Self { cluster, server, families, provider_id, images, plugins, networks } = self;
+        let Self { cluster, server, ranges, provider_id, images, plugins, networks } = self;
         let write = |file: &str, text: &str| {
             let path = folder.join(file);
             fs::write(&path, text).map_err(Error::file("write", &path))
@@ -56,8 +56,8 @@ impl Software<'_> {
         kubeconfig("kube-proxy.kubeconfig", "system:kube-proxy", None)?;
         let authority = folder.join("ca.crt");
         write("ca.crt", &cluster.pki().authority()?)?;
-        write("kubelet.yaml", &format!("{:#}\n", kubelet(provider_id, *families, &authority)))?;
-        write("kube-proxy.yaml", &format!("{:#}\n", kube_proxy(node, *families, folder)))?;
+        write("kubelet.yaml", &format!("{:#}\n", kubelet(provider_id, ranges, &authority)))?;
+        write("kube-proxy.yaml", &format!("{:#}\n", kube_proxy(node, ranges, folder)))?;
         let runc = programs.debian.join("usr/sbin/runc");
         write(
             "containerd.toml",
@@ -88,8 +88,8 @@ fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
-fn kubelet(provider_id: &str, families: Families, authority: &Path) -> Value {
-    let name_server = if families.has_v4() { "10.96.0.10" } else { "fd00:96::a" };
+fn kubelet(provider_id: &str, ranges: &Ranges, authority: &Path) -> Value {
+    let name_servers = Vec::from_iter(ranges.name_server());
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -112,7 +112,7 @@ fn kubelet(provider_id: &str, families: Families, authority: &Path) -> Value {
         },
         "nodeStatusUpdateFrequency": "5s",
         "providerID": provider_id,
-        "clusterDNS": [name_server],
+        "clusterDNS": name_servers,
         "clusterDomain": "cluster.local",
         "resolvConf": "",
         // As few seconds as possible between a test's change and what it waits for.
@@ -128,14 +128,8 @@ fn kubelet(provider_id: &str, families: Families, authority: &Path) -> Value {
     })
 }
 
-fn kube_proxy(node: &str, families: Families, folder: &Path) -> Value {
-    // The seed's first subnet, of whose pods kube-proxy so believes that they are the cluster's own, and does not masquerade what they
-    // send to services; of those of other subnets it does. Both must come back through the node.
-    let local = match families {
-        Families::V4 => "172.31.192.0/20",
-        Families::V6 => "2001:db8:31:c0ac::/64",
-        Families::Dual => "172.31.192.0/20,2001:db8:31:c0ac::/64",
-    };
+fn kube_proxy(node: &str, ranges: &Ranges, folder: &Path) -> Value {
+    let pods: Vec<String> = ranges.pods.iter().map(ToString::to_string).collect();
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -144,6 +138,6 @@ fn kube_proxy(node: &str, families: Families, folder: &Path) -> Value {
         "clientConnection": {"kubeconfig": folder.join("kube-proxy.kubeconfig")},
         // A guest's kernel lets nobody set these.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},
-        "clusterCIDR": local,
+        "clusterCIDR": pods.join(","),
     })
 }

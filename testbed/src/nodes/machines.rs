@@ -14,7 +14,7 @@ use crate::guest::{Guest, GuestNic, GuestSpec, Software};
 use crate::netns::Netns;
 use crate::node_programs::NodePrograms;
 use crate::scratch::Scratch;
-use crate::vpc::{Families, Filter, Outside, Port, Vpc, ports};
+use crate::vpc::{Families, Filter, Outside, Port, Switches, Vpc, ports};
 
 /// Where a node's own IPv6 addresses begin in its subnet: beyond those that ready-made clouds give their NICs.
 const OWN_V6: u128 = 0x1000;
@@ -110,16 +110,16 @@ impl Machines {
     /// When a program cannot be had, the network cannot be made (it needs root), or a guest does not come up.
     pub fn start(topology: Topology, families: Families) -> Result<Self, Error> {
         let scratch = Scratch::temporary()?;
-        let mut machines = Self::prepare(Sky::start(topology, families)?)?;
+        let mut machines = Self::prepare(Sky::start(topology, families)?, Switches::Cloud)?;
         machines.boot(&scratch.path().join("nodes"), |_, _| None)?;
         machines.scratch = Some(scratch);
         Ok(machines)
     }
 
     /// Makes the network, without guests.
-    pub(super) fn prepare(mut sky: Sky) -> Result<Self, Error> {
+    pub(super) fn prepare(mut sky: Sky, switches: Switches) -> Result<Self, Error> {
         let programs = NodePrograms::ensure()?;
-        let vpc = Arc::new(Vpc::create(&programs, &sky.world())?);
+        let vpc = Arc::new(Vpc::create(&programs, &sky.world(), switches)?);
         let outside = Outside::create(&vpc)?;
         sky.serve_metadata(&vpc)?;
         let sim = Arc::clone(&sky.sim);
@@ -157,6 +157,16 @@ impl Machines {
     /// Cuts a node's power and boots it again.
     pub(super) fn reboot(&self, guest: &Guest) -> Result<(), Error> {
         guest.reboot(&self.programs, self.vpc.netns())
+    }
+
+    /// Lets the first subnets of two clouds reach each other.
+    pub(super) fn join(&self, other: &Self) -> Result<(), Error> {
+        self.vpc.join(&other.vpc)
+    }
+
+    /// What the switches between nodes let in.
+    pub(super) fn switches(&self) -> Switches {
+        self.vpc.switches()
     }
 
     /// The VPC's namespace.

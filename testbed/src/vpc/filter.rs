@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Port, Vpc};
+use super::{Port, Switches, Vpc};
 use crate::aliyun::{Nic, NicStatus, World};
 use crate::error::Error;
 use crate::progress::say;
@@ -82,9 +82,12 @@ impl Filter {
         filter
     }
 
-    /// Makes a NIC's port, and lets in what the cloud says.
+    /// Makes a NIC's port, and lets in what the cloud says, if it is a cloud's.
     pub(crate) fn plug(&self, port: &Port) -> Result<(), Error> {
         self.vpc.plug(port)?;
+        if self.vpc.switches() == Switches::DataCentre {
+            return Ok(());
+        }
         self.state.lock().unwrap_or_else(PoisonError::into_inner).ports.push(port.clone());
         self.sync()
     }

@@ -52,14 +52,19 @@ impl Stage {
         let product = Product::in_folder(programs.parent().unwrap()).unwrap();
         let nodes = Setup::new(Topology::seed()).product(product).start().unwrap();
         nodes.edit(more_addresses).unwrap();
-        let reader = Reader::new(nodes.plane().kubeconfig());
-        let stage = Self { nodes, reader };
+        let stage = Self::of(nodes);
         stage.eventually("eight pools offer all that the cloud gives", || {
             let pools = stage.pools();
             let large = pools.iter().filter(|pool| pool.total > usize::from(CROWD)).count();
             if (pools.len(), large) == (8, 4) { Ok(()) } else { Err(format!("{pools:?}")) }
         });
         stage
+    }
+
+    /// Looks at a cluster.
+    pub(crate) fn of(nodes: Nodes) -> Self {
+        let reader = Reader::new(nodes.plane().kubeconfig());
+        Self { nodes, reader }
     }
 
     /// One value of the metrics of a node's agent; a counter that is not there has counted nothing.

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use rustix::process::Signal;
 
 use crate::child::spawn_tied;
@@ -327,6 +328,9 @@ fn network(nics: &[GuestNic]) -> String {
             let _ = writeln!(plan, "addr add {address}/{length} dev eth{k}{flag}");
         }
         let table = FIRST_TABLE + k;
+        for subnet in subnets(addresses) {
+            let _ = writeln!(plan, "route add {subnet} dev eth{k} table {table}");
+        }
         for gateway in gateways {
             if k == 0 {
                 let _ = writeln!(plan, "route add default via {gateway} dev eth{k}");
@@ -340,17 +344,31 @@ fn network(nics: &[GuestNic]) -> String {
     plan
 }
 
+/// The blocks in which a NIC's addresses are.
+fn subnets(addresses: &[(IpAddr, u8)]) -> impl Iterator<Item = IpNet> {
+    let nets = addresses.iter().filter_map(|(address, length)| IpNet::new(*address, *length).ok());
+    nets.map(|net| net.trunc())
+}
+
 /// The rules of one family, which `ip` adds only when it is told the family.
 ///
 /// As clouds' own images do it on machines of several NICs, what is sent from a NIC's address leaves by that NIC, also to those
-/// whose subnet another NIC is in: the cloud drops it elsewhere.
+/// whose subnet another NIC is in: the cloud drops it elsewhere. The first NIC's way elsewhere is in the table main, with the ways to
+/// what is on the node itself.
 fn rules(nics: &[GuestNic], is_of: fn(&IpAddr) -> bool) -> String {
     let mut plan = String::new();
     for (k, nic) in nics.iter().enumerate() {
         let table = FIRST_TABLE + k;
         for (address, _) in nic.addresses.iter().filter(|(address, _)| is_of(address)) {
-            // Writing into a String cannot fail.
-            let _ = writeln!(plan, "rule add from {address} lookup {table} pref {table}");
+            let others = nics.iter().skip(1).flat_map(|other| subnets(&other.addresses));
+            let to: Vec<String> = match k {
+                0 => others.filter(|net| is_of(&net.addr())).map(|net| format!("to {net} ")).collect(),
+                _ => vec![String::new()],
+            };
+            for to in to {
+                // Writing into a String cannot fail.
+                let _ = writeln!(plan, "rule add from {address} {to}lookup {table} pref {table}");
+            }
         }
     }
     plan

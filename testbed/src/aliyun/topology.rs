@@ -109,6 +109,29 @@ impl Topology {
         }
     }
 
+    /// Gives each machine of [`seed`](Self::seed) a third NIC: vSwitch `vsw-bp1seed2` (192.168.1.0/24), NICs `eni-bp1<node>2` (own address
+    /// .154 / .155) with five IPv4 and three IPv6 addresses.
+    #[must_use]
+    pub fn with_third_nic(mut self) -> Self {
+        const SWITCH: &str = "vsw-bp1seed2";
+        let subnet6 = Ipv6Addr::new(0x2001, 0xdb8, 0x31, 0xc0c1, 0, 0, 0, 0);
+        let at = |last: u8| Ipv4Addr::new(192, 168, 1, last);
+        let at6 = |last: u128| Ipv6Addr::from(u128::from(subnet6) + last);
+        for (machine, (own, from)) in self.machines.iter_mut().zip([(154, 156), (155, 161)]) {
+            let ips = (from..from + 5).map(|last| IpAddr::V4(at(last)));
+            let ips = ips.chain((from..from + 3).map(|last| IpAddr::V6(at6(last.into()))));
+            let spec = NicSpec::secondary(format!("eni-bp1{}2", machine.name), SWITCH).device_index(Some(2));
+            let spec = spec.primary_ip(at(own)).mac(format!("00:16:3e:00:02:{own:02x}")).ips(ips);
+            machine.cards.push(Card { spec });
+        }
+        self.switches.push(Switch {
+            id: SWITCH.to_owned(),
+            cidr: Ipv4Net::new_assert(at(0), 24),
+            ipv6_cidr: Ipv6Net::new_assert(subnet6, 64),
+        });
+        self
+    }
+
     /// One machine in a data centre: VPC `vpc-bp1<name>`, instance `i-bp1<name>` (node name `<name>`) and, for each block of a subnet and
     /// address of the node in it, a vSwitch `vsw-bp1<name><N>` with that block and a NIC `eni-bp1<name><N>` with that address.
     ///

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::oracle::Oracle;
 use crate::pod::Draft;
 use crate::space::Space;
-use crate::stage::{PATIENCE, Stage, stage};
+use crate::stage::{PATIENCE, Stage, stage_alone};
 
 const NODE: &str = "worker";
 const PODS: usize = 8;
@@ -22,7 +22,7 @@ fn kill(stage: &Stage) {
 
 #[test]
 fn an_agent_killed_in_the_middle_of_creations_loses_and_doubles_nothing() {
-    let stage = stage();
+    let stage = stage_alone();
     let space = Space::new(&stage, "killed");
     let oracle = Oracle::start(&stage);
     let drafts: Vec<_> = (0..PODS).map(|n| Draft::new(&format!("p{n}"), NODE)).collect();

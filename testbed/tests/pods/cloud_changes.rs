@@ -7,7 +7,7 @@ use testbed::WORLD_V4;
 
 use crate::pod::Draft;
 use crate::space::Space;
-use crate::stage::{PATIENCE, POOLS, SECOND_NETWORK, stage};
+use crate::stage::{PATIENCE, POOLS, SECOND_NETWORK, stage_alone};
 
 /// All IPv4 addresses that the seed gives the worker's second NIC.
 const FIVE: u8 = 5;
@@ -17,7 +17,7 @@ const ADDED: &str = "192.168.0.200";
 
 #[test]
 fn an_address_that_the_cloud_takes_stops_and_one_that_it_adds_is_used() {
-    let stage = stage();
+    let stage = stage_alone();
     let space = Space::new(&stage, "cloud");
     let draft = |n: u8| Draft::new(&format!("p{n}"), "worker").default_network(SECOND_NETWORK);
     space.create(&(0..FIVE).map(draft).collect::<Vec<_>>());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::oracle::Oracle;
 use crate::pod::{Draft, Pod};
 use crate::space::Space;
-use crate::stage::{Stage, stage};
+use crate::stage::{Stage, stage_alone};
 
 /// How many pods there are without [`COUNT`]. A pod costs about 3 s of a core to come and as much to go in these guests.
 const FEW: usize = 16;
@@ -56,7 +56,7 @@ fn no_pod_shares(pods: &[Pod]) {
 
 #[test]
 fn a_crowd_comes_and_goes_and_each_address_has_one_pod_at_any_time() {
-    let stage = stage();
+    let stage = stage_alone();
     let count = std::env::var(COUNT).map_or(FEW, |count| count.parse().unwrap()).min(MOST);
     let space = Space::new(&stage, "crowd");
     let oracle = Oracle::start(&stage);

@@ -1,6 +1,6 @@
 //! Pods on real nodes of a simulated cloud: which addresses they get, and what the wire lets through.
 //!
-//! One cluster serves all of it, and the tests take turns in it. Needs root: guests have taps, and a network of their own.
+//! One cluster serves all of it. Needs root: guests have taps, and a network of their own.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "all of this is test code, its fixtures too")]
 
@@ -10,7 +10,9 @@ mod built;
 mod agent_killed;
 mod cloud_changes;
 mod crowd;
+mod filters;
 mod oracle;
+mod overlay;
 mod paths;
 mod pod;
 mod services;

@@ -9,16 +9,16 @@ use testbed::{WORLD_V4, WORLD_V6};
 
 use crate::pod::{Draft, Pod};
 use crate::space::Space;
-use crate::stage::{PATIENCE, SECOND_NETWORK, Stage, stage};
+use crate::stage::{PATIENCE, SECOND_NETWORK, Stage, stage, stage_alone};
 
 /// Where the probe of every pod takes connections.
 const TCP: u16 = 8081;
 /// Where every kubelet does.
-const KUBELET: u16 = 10_250;
+pub(crate) const KUBELET: u16 = 10_250;
 /// For how long the connections come that must all come about, and how often.
 const LOOP: [&str; 6] = ["--interval", "100ms", "--for", "25s", "--timeout", "10s"];
 
-fn at(address: IpAddr, port: u16) -> String {
+pub(crate) fn at(address: IpAddr, port: u16) -> String {
     std::net::SocketAddr::from((address, port)).to_string()
 }
 
@@ -58,7 +58,7 @@ fn kill_agents(stage: &Stage) {
 
 #[test]
 fn no_connection_is_lost_while_agents_are_killed_and_a_pod_follows_its_nodes_addresses() {
-    let stage = stage();
+    let stage = stage_alone();
     let space = Space::new(&stage, "steady");
     let [near, far] = space.run([Draft::new("near", "master"), Draft::new("far", "worker")]);
     let own = stage.node_addresses("master")[0];
@@ -97,7 +97,7 @@ fn no_connection_is_lost_while_agents_are_killed_and_a_pod_follows_its_nodes_add
 
 #[test]
 fn pods_of_a_node_that_lost_its_power_have_their_addresses_again() {
-    let stage = stage();
+    let stage = stage_alone();
     let space = Space::new(&stage, "reboot");
     let [near, far] =
         space.run([Draft::new("near", "master"), Draft::new("far", "worker").networks(SECOND_NETWORK)]);

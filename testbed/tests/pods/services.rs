@@ -11,13 +11,13 @@ use crate::pod::{Draft, Pod};
 use crate::space::Space;
 use crate::stage::{PATIENCE, SECOND_NETWORK, Stage, stage};
 
-const NODES: [&str; 2] = ["master", "worker"];
+pub(crate) const NODES: [&str; 2] = ["master", "worker"];
 /// Where each node answers by itself.
 const NODE_PORT: u16 = 9080;
 /// How often a service is asked before one of two endpoints that was not heard counts as missing: by chance, once in 10^7.
 const TRIES: usize = 24;
 
-fn target(address: IpAddr, port: u16) -> String {
+pub(crate) fn target(address: IpAddr, port: u16) -> String {
     let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
     format!("http://{host}:{port}/")
 }
@@ -29,12 +29,12 @@ fn host(text: &Value) -> IpAddr {
 }
 
 /// The client's address as an answer has it, and the name of the one who gave it.
-fn heard(answer: &Value) -> (IpAddr, String) {
+pub(crate) fn heard(answer: &Value) -> (IpAddr, String) {
     (host(&answer["answer"]["source"]), answer["answer"]["hostname"].as_str().unwrap().to_owned())
 }
 
 /// Asks as a host of another network that the VPC is connected with.
-fn ask_from_outside(stage: &Stage, target: &str, seconds: u32) -> Result<Value, String> {
+pub(crate) fn ask_from_outside(stage: &Stage, target: &str, seconds: u32) -> Result<Value, String> {
     let mut command = Command::new(Plugins::ensure().unwrap().probe());
     let own: IpAddr = if target.contains('[') { PEER_V6.into() } else { PEER_V4.into() };
     command.args(["get", "--from", &own.to_string(), "--timeout", &format!("{seconds}s"), target]);
@@ -90,7 +90,7 @@ fn pods_and_nodes_reach_each_other() {
 }
 
 /// A service for the pods of an app, of both families.
-fn service(space: &Space, name: &str, app: &str, more: &Value) -> Vec<IpAddr> {
+pub(crate) fn service(space: &Space, name: &str, app: &str, more: &Value) -> Vec<IpAddr> {
     let mut spec = json!({
         "selector": {"app": app}, "ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"],
         "ports": [{"port": 80, "targetPort": 8080}],
@@ -108,7 +108,12 @@ fn node_port(space: &Space, name: &str) -> u16 {
 }
 
 /// Asks until all of these have answered, and none else has.
-fn all_answer(stage: &Stage, what: &str, pods: &[&Pod], mut ask: impl FnMut() -> Result<Value, String>) {
+pub(crate) fn all_answer(
+    stage: &Stage,
+    what: &str,
+    pods: &[&Pod],
+    mut ask: impl FnMut() -> Result<Value, String>,
+) {
     let mut names = BTreeSet::new();
     for _ in 0..TRIES {
         let answer = ask().unwrap_or_else(|error| panic!("{what}: {error}\n{}", stage.logs()));

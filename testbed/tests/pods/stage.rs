@@ -1,9 +1,9 @@
-//! The one cluster that all tests take turns in.
+//! The one cluster that all tests are in: some side by side, those that change the nodes or count what is on them alone.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use crate::built::product;
 
 /// The network on the nodes' second NIC.
 pub(crate) const SECOND_NETWORK: &str = "kube-system/ipvlan-eth1";
+/// That on their third.
+pub(crate) const THIRD_NETWORK: &str = "kube-system/ipvlan-eth2";
 /// What comes about in seconds may take so long on a machine whose cores all do something else.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 /// Beyond the seed's few: so many addresses of each family has the first NIC of each node.
@@ -38,25 +40,34 @@ struct Reader {
     client: kube::Client,
 }
 
-/// Waits for one's turn. The cluster is brought up for the first one, and ends with the process.
-pub(crate) fn stage() -> MutexGuard<'static, Stage> {
-    static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
-    let stage = STAGE.get_or_init(|| Mutex::new(Stage::start()));
+/// Brought up for the first test, and ends with the process.
+fn cluster() -> &'static RwLock<Stage> {
+    static STAGE: OnceLock<RwLock<Stage>> = OnceLock::new();
+    STAGE.get_or_init(|| RwLock::new(Stage::start()))
+}
+
+/// The cluster, for a test that minds its own pods only.
+pub(crate) fn stage() -> RwLockReadGuard<'static, Stage> {
     // A test that failed has said so; the others find the cluster as it is.
-    stage.lock().unwrap_or_else(PoisonError::into_inner)
+    cluster().read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until no other test is in the cluster, and keeps them out: for one that disturbs the nodes, or looks at all that is on them.
+pub(crate) fn stage_alone() -> RwLockWriteGuard<'static, Stage> {
+    cluster().write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Stage {
     fn start() -> Self {
         let programs = product("spiderpool-agent");
         let product = Product::in_folder(programs.parent().unwrap()).unwrap();
-        let nodes = Setup::new(Topology::seed()).product(product).start().unwrap();
+        let nodes = Setup::new(Topology::seed().with_third_nic()).product(product).start().unwrap();
         nodes.edit(more_addresses).unwrap();
         let stage = Self::of(nodes);
-        stage.eventually("eight pools offer all that the cloud gives", || {
+        stage.eventually("twelve pools offer all that the cloud gives", || {
             let pools = stage.pools();
             let large = pools.iter().filter(|pool| pool.total > usize::from(CROWD)).count();
-            if (pools.len(), large) == (8, 4) { Ok(()) } else { Err(format!("{pools:?}")) }
+            if (pools.len(), large) == (12, 4) { Ok(()) } else { Err(format!("{pools:?}")) }
         });
         stage
     }

@@ -1,7 +1,8 @@
-//! The plugin as the runtime sees it: one process for each verb, on real namespaces of this machine's kernel.
+//! The plugin as the runtime sees it: one process for each verb, on real namespaces of this machine's kernel, and then once more in
+//! that of the testbed's nodes, beside upstream's.
 //!
 //! Set `SPIDERPOOL_COORDINATOR` to the binary as it is shipped; without it cargo's own build is measured, which is larger and
-//! slower. `SPIDERPOOL_BENCH=brief` makes it a matter of seconds.
+//! slower. `SPIDERPOOL_BENCH=brief` makes it a matter of seconds, and leaves upstream's out.
 
 #![expect(clippy::unwrap_used, reason = "a bench's own functions may fail it")]
 
@@ -15,26 +16,37 @@ mod space;
 #[path = "../tests/plugin/world.rs"]
 mod world;
 
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
+
+use serde_json::json;
+use testbed::Peer;
+use testbed::kernels::{Kernel, Program};
 
 use call::Runtime;
 use space::Space;
 use world::World;
 
 const CONTAINER: &str = "0123456789abcdef";
+const PEERS_CONTAINER: &str = "fedcba9876543210";
+/// Where upstream's plugin looks for its agent, whatever it is told.
+const PEERS_SOCKET: &str = "/var/run/spidernet/spiderpool.sock";
+/// Upstream's program, where this one runs in the kernel of the testbed's nodes.
+const PEER: &str = "SPIDERPOOL_PEER";
+/// For a hundred ADDs and DELs of upstream's in there.
+const PATIENCE: Duration = Duration::from_mins(15);
 
-/// One thing that is timed again and again.
-struct Series {
-    name: &'static str,
-    times: Vec<Duration>,
+/// How often each verb is timed, and how often it is called before that.
+#[derive(Clone, Copy)]
+struct Rounds {
+    warm_ups: usize,
+    timed: usize,
 }
 
 fn main() {
-    let is_brief = env::var("SPIDERPOOL_BENCH").is_ok_and(|value| value == "brief");
-    let (warm_ups, rounds) = if is_brief { (2, 10) } else { (10, 100) };
     let shipped = env::var_os("SPIDERPOOL_COORDINATOR").map(PathBuf::from);
     let note = if shipped.is_some() {
         "as it is shipped"
@@ -42,44 +54,96 @@ fn main() {
         "cargo's build; SPIDERPOOL_COORDINATOR is not set"
     };
     let program = shipped.unwrap_or_else(|| env!("CARGO_BIN_EXE_coordinator").into());
+    if let Some(peer) = env::var_os(PEER) {
+        beside(&program, Path::new(&peer));
+        return;
+    }
+    let is_brief = env::var("SPIDERPOOL_BENCH").is_ok_and(|value| value == "brief");
+    println!("== the coordinator plugin, {note}; both families, a node with six addresses");
+    alone(
+        &program,
+        if is_brief { Rounds { warm_ups: 2, timed: 10 } } else { Rounds { warm_ups: 10, timed: 100 } },
+    );
+    if !is_brief {
+        println!("== the same beside upstream's {}, in the kernel of the testbed's nodes", Peer::VERSION);
+        let peer = Peer::Coordinator.ensure().unwrap();
+        let own = env::current_exe().unwrap();
+        let measure = Program {
+            path: &own,
+            arguments: &[],
+            environment: &[
+                ("SPIDERPOOL_COORDINATOR", program.to_str().unwrap()),
+                (PEER, peer.to_str().unwrap()),
+            ],
+            beside: &[&program, &peer],
+        };
+        let outcome = Kernel::Uml.run(&measure, PATIENCE).unwrap();
+        assert_eq!(outcome.status, 0, "{}", outcome.output);
+        print!("{}", outcome.output);
+    }
+}
 
+/// One thing that is timed again and again.
+struct Series {
+    name: &'static str,
+    times: Vec<Duration>,
+}
+
+impl Series {
+    fn median(&mut self) -> Duration {
+        self.times.sort();
+        self.times[self.times.len() / 2]
+    }
+
+    /// Prints its line of the table, and returns the median.
+    fn print(&mut self, note: &str) -> Duration {
+        let middle = self.median();
+        let late = self.times[self.times.len() * 95 / 100];
+        row(self.name, &milliseconds(middle), &format!("p95 {}{note}", milliseconds(late)));
+        middle
+    }
+}
+
+/// Times things in turn, so that whatever else the machine does hits all alike.
+fn measure<const N: usize>(rounds: Rounds, mut things: [(&'static str, &mut dyn FnMut()); N]) -> [Series; N] {
+    let mut series = things.each_ref().map(|(name, _)| Series { name, times: Vec::new() });
+    for round in 0..rounds.warm_ups + rounds.timed {
+        for (series, (_, work)) in series.iter_mut().zip(&mut things) {
+            let begin = Instant::now();
+            work();
+            if round >= rounds.warm_ups {
+                series.times.push(begin.elapsed());
+            }
+        }
+    }
+    series
+}
+
+/// Our plugin on this kernel.
+fn alone(program: &Path, rounds: Rounds) {
     let world = World::new();
     let pod = world.pod(5);
     world.attach(&pod, "net1", 1, 5);
     let runtime = |nic: &str| {
         let mut runtime = Runtime::new(&pod, CONTAINER).with_interface(nic);
-        runtime.program.clone_from(&program);
+        program.clone_into(&mut runtime.program);
         runtime
     };
     let (eth0, net1) = (runtime("eth0"), runtime("net1"));
-    let names = [
-        "/bin/true",
-        "ADD of eth0",
-        "ADD of eth0 again",
-        "CHECK of eth0",
-        "ADD of net1",
-        "DEL of net1",
-        "DEL of eth0",
-    ];
-    let mut series = names.map(|name| Series { name, times: Vec::new() });
-    // In turn, so that whatever else the machine does hits all alike.
-    for round in 0..warm_ups + rounds {
-        let times = [
-            time(|| nothing(&world.node)),
-            time(|| drop(eth0.must(&world.node, "ADD"))),
-            time(|| drop(eth0.must(&world.node, "ADD"))),
-            time(|| drop(eth0.must(&world.node, "CHECK"))),
-            time(|| drop(net1.must(&world.node, "ADD"))),
-            time(|| drop(net1.must(&world.node, "DEL"))),
-            time(|| drop(eth0.must(&world.node, "DEL"))),
-        ];
-        if round >= warm_ups {
-            series.iter_mut().zip(times).for_each(|(series, time)| series.times.push(time));
-        }
-    }
-
-    println!("== the coordinator plugin, {note}; both families, a node with six addresses");
-    let size = fs::metadata(&program).unwrap().len();
+    let node = &world.node;
+    let mut series = measure(
+        rounds,
+        [
+            ("/bin/true", &mut || nothing(node)),
+            ("ADD of eth0", &mut || drop(eth0.must(node, "ADD"))),
+            ("ADD of eth0 again", &mut || drop(eth0.must(node, "ADD"))),
+            ("CHECK of eth0", &mut || drop(eth0.must(node, "CHECK"))),
+            ("ADD of net1", &mut || drop(net1.must(node, "ADD"))),
+            ("DEL of net1", &mut || drop(net1.must(node, "DEL"))),
+            ("DEL of eth0", &mut || drop(eth0.must(node, "DEL"))),
+        ],
+    );
+    let size = fs::metadata(program).unwrap().len();
     row("size", &format!("{}.{:03} MB", size / 1_000_000, size / 1000 % 1000), "");
     row("programs that it runs", "0", "its environment has no PATH");
     let messages = said(&eth0, "messages");
@@ -89,18 +153,43 @@ fn main() {
         "questions and changes; the changes of a namespace in one call",
     );
     row("changes of an ADD of eth0", &said(&eth0, "changes"), "");
-    for Series { name, times } in &mut series {
-        times.sort();
-        let (middle, late) = (times[rounds / 2], times[rounds * 95 / 100]);
-        let milliseconds = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
-        row(name, &milliseconds(middle), &format!("p95 {}", milliseconds(late)));
+    for series in &mut series {
+        series.print("");
     }
 }
 
-fn time(work: impl FnOnce()) -> Duration {
-    let begin = Instant::now();
-    work();
-    begin.elapsed()
+/// Our plugin and upstream's, each with a pod of its own on one node, in a kernel where nobody minds a file in `/var/run`.
+fn beside(program: &Path, peer: &Path) {
+    let world = World::new();
+    let pods = [world.pod(5), world.pod(6)];
+    let mut ours = Runtime::new(&pods[0], CONTAINER);
+    program.clone_into(&mut ours.program);
+    let mut theirs = Runtime::new(&pods[1], PEERS_CONTAINER);
+    peer.clone_into(&mut theirs.program);
+    // It runs iptables, and takes no nothing for an empty list.
+    theirs.search_path = Some("/sbin:/bin");
+    theirs.cluster_with("overlayPodCIDR", json!([]));
+    fs::create_dir_all(Path::new(PEERS_SOCKET).parent().unwrap()).unwrap();
+    symlink(theirs.network["agentSocketPath"].as_str().unwrap(), PEERS_SOCKET).unwrap();
+    let node = &world.node;
+    let [mut own_add, mut their_add, mut own_del, mut their_del] = measure(
+        Rounds { warm_ups: 2, timed: 20 },
+        [
+            ("ADD of eth0", &mut || drop(ours.must(node, "ADD"))),
+            ("upstream's ADD of eth0", &mut || drop(theirs.must(node, "ADD"))),
+            ("DEL of eth0", &mut || drop(ours.must(node, "DEL"))),
+            ("upstream's DEL of eth0", &mut || drop(theirs.must(node, "DEL"))),
+        ],
+    );
+    for (own, their) in [(&mut own_add, &mut their_add), (&mut own_del, &mut their_del)] {
+        let ratio = their.median().as_secs_f64() / own.median().as_secs_f64();
+        own.print("");
+        their.print(&format!("; {ratio:.1} times ours"));
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
 /// What starting a program inside costs anyway.

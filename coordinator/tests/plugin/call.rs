@@ -17,6 +17,8 @@ pub(crate) struct Runtime {
     answer: Arc<Mutex<(u16, String)>>,
     /// The plugin.
     pub(crate) program: PathBuf,
+    /// Where it finds programs, if anywhere.
+    pub(crate) search_path: Option<&'static str>,
     pub(crate) container: String,
     pub(crate) interface: String,
     pub(crate) netns: PathBuf,
@@ -48,7 +50,7 @@ impl Runtime {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut line, mut length) = (String::new(), 0);
+                let (mut line, mut length, mut is_chunked) = (String::new(), 0, false);
                 while line != "\r\n" {
                     line.clear();
                     if reader.read_line(&mut line).unwrap() == 0 {
@@ -57,10 +59,17 @@ impl Runtime {
                     if let Some(text) = line.strip_prefix("Content-Length: ") {
                         length = text.trim().parse().unwrap();
                     }
+                    // As upstream's client sends what it asks.
+                    is_chunked |= line == "Transfer-Encoding: chunked\r\n";
                 }
                 reader.read_exact(&mut vec![0; length]).unwrap();
+                while is_chunked && line != "0\r\n" {
+                    line.clear();
+                    reader.read_line(&mut line).unwrap();
+                }
                 let (status, body) = shared.lock().unwrap().clone();
-                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+                let kind = "Content-Type: application/json";
+                let head = format!("HTTP/1.1 {status} X\r\n{kind}\r\nContent-Length: {}\r\n\r\n", body.len());
                 stream.write_all((head + &body).as_bytes()).unwrap_or_default();
             }
         });
@@ -72,6 +81,7 @@ impl Runtime {
             folder,
             answer,
             program: env!("CARGO_BIN_EXE_coordinator").into(),
+            search_path: None,
             container: container.to_owned(),
             interface: "eth0".to_owned(),
             netns: pod.path(),
@@ -128,7 +138,7 @@ impl Runtime {
         network
     }
 
-    /// Starts the binary on the node, with nothing in its environment but CNI's: no PATH, so no program can be found.
+    /// Starts the binary on the node, with nothing in its environment but CNI's: no PATH, unless it is told one, so no program can be found.
     pub(crate) fn start(&self, node: &Space, verb: &str) -> Child {
         let mut command = Command::new(&self.program);
         command
@@ -138,6 +148,7 @@ impl Runtime {
             .env("CNI_IFNAME", &self.interface)
             .env("CNI_NETNS", &self.netns)
             .env("CNI_PATH", "/opt/cni/bin")
+            .envs(self.search_path.map(|path| ("PATH", path)))
             .env("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;K8S_POD_UID=u-1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

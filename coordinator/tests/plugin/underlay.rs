@@ -415,3 +415,53 @@ fn a_mode_that_switches_off_changes_nothing() {
     }
     assert_eq!((world.node.all(), pod.all()), before);
 }
+
+#[test]
+fn what_a_former_owner_of_the_address_left_gives_way_and_neighbours_of_its_cable_mislead_nobody() {
+    let world = World::new();
+    let pod = world.pod(5);
+    // As a pod that had the address leaves it when its node end outlives it.
+    let left = [
+        "link add gone type veth peer name gone-pod",
+        "link set gone up",
+        "link set gone-pod up",
+        "route add 10.9.0.5 dev gone table 500",
+        "route add fd00:9::5 dev gone table 500",
+        "neigh add 10.9.0.5 lladdr 02:00:00:00:00:77 dev gone nud permanent",
+    ];
+    world.node.ip_batch(&[], &left.map(str::to_owned));
+    let runtime = Runtime::new(&pod, CONTAINER);
+    runtime.must(&world.node, "ADD");
+    for (family, address) in [("-4", "10.9.0.5"), ("-6", "fd00:9::5")] {
+        let routes = world.node.ip(&format!("{family} route show table 500"));
+        assert_eq!(lines_with(&routes, address).len(), 1, "{routes}");
+        assert!(has(&world.node.ip(&format!("{family} route get {address}")), NODE_END), "{routes}");
+    }
+    let neighbours = world.node.ip("neigh show 10.9.0.5 nud permanent");
+    assert!(has(&neighbours, NODE_END), "{neighbours}");
+    runtime.must(&world.node, "CHECK");
+}
+
+#[test]
+fn without_tuning_a_further_interface_gets_the_nodes_side_only() {
+    let world = World::new();
+    let pod = world.pod(5);
+    world.attach(&pod, "net1", 1, 5);
+    let eth0 = Runtime::new(&pod, CONTAINER);
+    let net1 = Runtime::new(&pod, CONTAINER).with_interface("net1");
+    for runtime in [&eth0, &net1] {
+        runtime.cluster_with("tunePodRoutes", json!(false));
+    }
+    eth0.must(&world.node, "ADD");
+    let before = pod.all();
+    net1.must(&world.node, "ADD");
+    assert_eq!(pod.all(), before, "no table, no rule, no route moves");
+    for (family, address) in [("-4", "10.9.1.5"), ("-6", "fd00:9:1::5")] {
+        let routes = world.node.ip(&format!("{family} route show table 500"));
+        assert!(has(&routes, &format!("{address} dev {NODE_END} proto 83")), "{routes}");
+    }
+    net1.must(&world.node, "CHECK");
+    net1.must(&world.node, "DEL");
+    assert!(!has(&world.node.ip("route show table 500"), "10.9.1.5"));
+    assert_eq!(pod.all(), before);
+}

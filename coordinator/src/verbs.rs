@@ -1,8 +1,7 @@
 use std::time::Duration;
 
 use cni::{Attachment, Code, Error, Network, Plugin, Success};
-use plugin::{Agent, Call, Level, Log, Pod};
-use serde_json::Map;
+use plugin::{Agent, Call, Level, Log};
 
 use crate::add::add;
 use crate::check::check;
@@ -20,7 +19,7 @@ impl Plugin for Coordinator {
     fn add(&self, attachment: &Attachment) -> Result<Success, Error> {
         let local = Local::read(&attachment.network)?;
         let log = log(&local, "ADD", attachment);
-        add(attachment, &local, &log).inspect_err(|error| failed(&log, error))
+        add(attachment, &local, &log).inspect_err(|error| log.failed(error))
     }
 
     fn del(&self, attachment: &Attachment) -> Result<(), Error> {
@@ -40,7 +39,7 @@ impl Plugin for Coordinator {
     fn check(&self, attachment: &Attachment, _: &Success) -> Result<(), Error> {
         let local = Local::read(&attachment.network)?;
         let log = log(&local, "CHECK", attachment);
-        check(attachment, &local).inspect_err(|error| failed(&log, error))
+        check(attachment, &local).inspect_err(|error| log.failed(error))
     }
 
     fn status(&self, network: &Network) -> Result<(), Error> {
@@ -67,26 +66,5 @@ impl Plugin for Coordinator {
 }
 
 fn log(local: &Local, verb: &str, attachment: &Attachment) -> Log {
-    let pod = Pod::known(&attachment.args);
-    let mut about = Map::new();
-    for (key, value) in [
-        ("verb", verb),
-        ("container", attachment.container_id.as_str()),
-        ("interface", attachment.if_name.as_str()),
-        ("namespace", pod.namespace),
-        ("pod", pod.name),
-        ("uid", pod.uid),
-        ("network", attachment.network.name()),
-    ] {
-        about.insert(key.to_owned(), value.into());
-    }
-    Log::open(local.level, &local.rotation, about)
-}
-
-fn failed(log: &Log, error: &Error) {
-    log.write(
-        Level::Error,
-        &error.message,
-        &[("code", error.code.number().into()), ("details", error.details.as_str().into())],
-    );
+    Log::open(local.level, &local.rotation, verb, attachment)
 }

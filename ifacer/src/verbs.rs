@@ -1,6 +1,6 @@
 use cni::{Attachment, Code, Error, Network, Plugin, Success};
-use plugin::{Level, Log, Pod};
-use serde_json::{Map, Value};
+use plugin::{Level, Log};
+use serde_json::Value;
 
 use crate::assert::{first, locked};
 use crate::codes::{CHANGED, NOT_MADE, UNFIT};
@@ -19,7 +19,7 @@ impl Plugin for Ifacer {
         let success = attachment.network.prev_result()?.unwrap_or_default();
         let log = log(&config, "ADD", attachment);
         let made = first(&config.places, &config.request, &config.asked);
-        let made = made.map_err(|failed| error(&failed)).inspect_err(|error| told(&log, error))?;
+        let made = made.map_err(|failed| error(&failed)).inspect_err(|error| log.failed(error))?;
         for warning in &made.warnings {
             log.write(Level::Warn, warning, &[]);
         }
@@ -51,7 +51,7 @@ impl Plugin for Ifacer {
             );
             Err(Error::new(CHANGED, message))
         });
-        outcome.inspect_err(|error| told(&log, error))
+        outcome.inspect_err(|error| log.failed(error))
     }
 
     fn status(&self, network: &Network) -> Result<(), Error> {
@@ -82,26 +82,5 @@ fn error(failed: &Failed) -> Error {
 }
 
 fn log(config: &Config, verb: &str, attachment: &Attachment) -> Log {
-    let pod = Pod::known(&attachment.args);
-    let mut about = Map::new();
-    for (key, value) in [
-        ("verb", verb),
-        ("container", attachment.container_id.as_str()),
-        ("interface", attachment.if_name.as_str()),
-        ("namespace", pod.namespace),
-        ("pod", pod.name),
-        ("uid", pod.uid),
-        ("network", attachment.network.name()),
-    ] {
-        about.insert(key.to_owned(), value.into());
-    }
-    Log::open(config.level, &config.rotation, about)
-}
-
-fn told(log: &Log, error: &Error) {
-    log.write(
-        Level::Error,
-        &error.message,
-        &[("code", error.code.number().into()), ("details", error.details.as_str().into())],
-    );
+    Log::open(config.level, &config.rotation, verb, attachment)
 }

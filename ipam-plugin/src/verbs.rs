@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 use cni::{Attachment, Code, Error, Network, Plugin, Success};
 use netlink::Netns;
 use plugin::{Agent, Call, Level, Log, Outcome, Pod};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wire::{CheckRequest, DelRequest, GcRequest};
 
 use crate::add::add;
@@ -34,7 +34,7 @@ impl Plugin for Spiderpool {
                     success.ips.iter().map(|ip| Value::from(ip.address.to_string())).collect();
                 log.write(Level::Info, "gave addresses", &[("addresses", addresses)]);
             }
-            Err(error) => failed(&log, error),
+            Err(error) => log.failed(error),
         }
         outcome
     }
@@ -44,7 +44,7 @@ impl Plugin for Spiderpool {
         let log = log(&config, "DEL", attachment);
         let outcome = del(attachment, &config, &log);
         if let Err(error) = &outcome {
-            failed(&log, error);
+            log.failed(error);
         }
         outcome
     }
@@ -54,7 +54,7 @@ impl Plugin for Spiderpool {
         let log = log(&config, "CHECK", attachment);
         let outcome = check(attachment, made, config);
         if let Err(error) = &outcome {
-            failed(&log, error);
+            log.failed(error);
         }
         outcome
     }
@@ -185,28 +185,5 @@ pub(crate) fn netns_path(attachment: &Attachment) -> String {
 }
 
 fn log(config: &Config, verb: &str, attachment: &Attachment) -> Log {
-    let pod = Pod::known(&attachment.args);
-    let subject = [
-        ("verb", verb),
-        ("container", attachment.container_id.as_str()),
-        ("interface", attachment.if_name.as_str()),
-        ("namespace", pod.namespace),
-        ("pod", pod.name),
-        ("uid", pod.uid),
-        ("network", attachment.network.name()),
-    ];
-    let mut about = Map::new();
-    // Not collected, which would bring a sort into the binary.
-    for (key, value) in subject {
-        about.insert(key.to_owned(), value.into());
-    }
-    Log::open(config.level, &config.rotation, about)
-}
-
-fn failed(log: &Log, error: &Error) {
-    log.write(
-        Level::Error,
-        &error.message,
-        &[("code", error.code.number().into()), ("details", error.details.as_str().into())],
-    );
+    Log::open(config.level, &config.rotation, verb, attachment)
 }

@@ -4,7 +4,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cni::{Attachment, Error};
 use serde_json::{Map, Value};
+
+use crate::pod::Pod;
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,10 +69,35 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens it, with what every line says.
+    /// Opens it for one verb.
     #[must_use]
-    pub fn open(level: Level, rotation: &Rotation, subject: Map<String, Value>) -> Self {
+    pub fn open(level: Level, rotation: &Rotation, verb: &str, attachment: &Attachment) -> Self {
+        let pod = Pod::known(&attachment.args);
+        let about = [
+            ("verb", verb),
+            ("container", attachment.container_id.as_str()),
+            ("interface", attachment.if_name.as_str()),
+            ("namespace", pod.namespace),
+            ("pod", pod.name),
+            ("uid", pod.uid),
+            ("network", attachment.network.name()),
+        ];
+        let mut subject = Map::new();
+        // Not collected, which would bring a sort into the binary.
+        for (key, value) in about {
+            subject.insert(key.to_owned(), value.into());
+        }
         Self { level, file: open(rotation).ok(), subject }
+    }
+
+    /// Writes why the verb fails.
+    pub fn failed(&self, error: &Error) {
+        let details = error.details.as_str().into();
+        self.write(
+            Level::Error,
+            &error.message,
+            &[("code", error.code.number().into()), ("details", details)],
+        );
     }
 
     /// Writes a line.

@@ -21,7 +21,7 @@ pub(crate) struct Site {
     pub(crate) nics: [Ipv4Addr; 2],
     services: Ipv4Net,
     pods: Ipv4Net,
-    manifests: &'static [&'static str],
+    manifests: &'static str,
 }
 
 pub(crate) static A: Site = Site {
@@ -33,7 +33,7 @@ pub(crate) static A: Site = Site {
     nics: [Ipv4Addr::new(10, 6, 168, 73), Ipv4Addr::new(172, 110, 1, 201)],
     services: Ipv4Net::new_assert(Ipv4Addr::new(10, 233, 0, 0), 18),
     pods: Ipv4Net::new_assert(Ipv4Addr::new(172, 110, 0, 0), 16),
-    manifests: &[include_str!("cluster-a.yaml"), include_str!("plain.yaml")],
+    manifests: include_str!("cluster-a.yaml"),
 };
 pub(crate) static B: Site = Site {
     name: "cluster-b",
@@ -44,7 +44,7 @@ pub(crate) static B: Site = Site {
     nics: [Ipv4Addr::new(10, 6, 169, 74), Ipv4Addr::new(172, 111, 1, 201)],
     services: Ipv4Net::new_assert(Ipv4Addr::new(10, 243, 0, 0), 18),
     pods: Ipv4Net::new_assert(Ipv4Addr::new(172, 111, 0, 0), 16),
-    manifests: &[include_str!("cluster-b.yaml")],
+    manifests: include_str!("cluster-b.yaml"),
 };
 
 impl Site {
@@ -73,23 +73,15 @@ impl Cluster {
             .product(Product::in_folder(programs.parent().unwrap()).unwrap());
         let ranges = Ranges { services: vec![site.services()], pods: vec![site.pods()] };
         let nodes = setup.ranges(ranges).start().unwrap();
-        // The names that the manifests have.
+        // The names that the manifests have; a guest's NICs have others, and may have these beside them.
         let names = "set -e\nip link property add dev eth0 altname ens192\nip link property add dev eth1 altname ens224";
         nodes.guest(NODE).sh(names).unwrap();
-        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
-        for manifest in site.manifests {
+        for manifest in [site.manifests, include_str!("plain.yaml")] {
             nodes.plane().kubectl_with(&["create", "-f", "-"], manifest).unwrap();
-            let ready = [
-                "wait",
-                &timeout,
-                "--for=condition=Ready",
-                "spidermultusconfigs",
-                "--all",
-                "-n",
-                "kube-system",
-            ];
-            nodes.kubectl(&ready).unwrap();
         }
+        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+        let ready = ["wait", &timeout, "--for=condition=Ready", "spidermultusconfigs", "--all", "-A"];
+        nodes.kubectl(&ready).unwrap();
         Self { site, stage: Stage::of(nodes) }
     }
 

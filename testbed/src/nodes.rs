@@ -160,6 +160,7 @@ impl Nodes {
         machines.boot(&plane.folder().join("nodes"), |instance, number| {
             Some(Software {
                 cluster: &plane,
+                number,
                 server: server.clone(),
                 ranges: ranges.clone(),
                 provider_id: regions_provider_id(instance),

@@ -21,6 +21,8 @@ const CONTAINERD: &str = include_str!("containerd.toml");
 pub(crate) struct Software<'a> {
     /// The cluster that it joins.
     pub(crate) cluster: &'a Cluster,
+    /// Which node of it this is, counted from 0.
+    pub(crate) number: usize,
     /// Where the API server is, as guests reach it.
     pub(crate) server: String,
     /// What the cluster takes to be its own.
@@ -44,7 +46,7 @@ impl Software<'_> {
         nics: &[GuestNic],
         programs: &NodePrograms,
     ) -> Result<String, Error> {
-        let Self { cluster, server, ranges, provider_id, images, plugins, networks } = self;
+        let Self { cluster, number, server, ranges, provider_id, images, plugins, networks } = self;
         let write = |file: &str, text: &str| {
             let path = folder.join(file);
             fs::write(&path, text).map_err(Error::file("write", &path))
@@ -57,7 +59,7 @@ impl Software<'_> {
         let authority = folder.join("ca.crt");
         write("ca.crt", &cluster.pki().authority()?)?;
         write("kubelet.yaml", &format!("{:#}\n", kubelet(provider_id, ranges, &authority)))?;
-        write("kube-proxy.yaml", &format!("{:#}\n", kube_proxy(node, ranges, folder)))?;
+        write("kube-proxy.yaml", &format!("{:#}\n", kube_proxy(node, *number, ranges, folder)))?;
         let runc = programs.debian.join("usr/sbin/runc");
         write(
             "containerd.toml",
@@ -128,9 +130,8 @@ fn kubelet(provider_id: &str, ranges: &Ranges, authority: &Path) -> Value {
     })
 }
 
-fn kube_proxy(node: &str, ranges: &Ranges, folder: &Path) -> Value {
-    let pods: Vec<String> = ranges.pods.iter().map(ToString::to_string).collect();
-    json!({
+fn kube_proxy(node: &str, number: usize, ranges: &Ranges, folder: &Path) -> Value {
+    let mut config = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
@@ -138,6 +139,14 @@ fn kube_proxy(node: &str, ranges: &Ranges, folder: &Path) -> Value {
         "clientConnection": {"kubeconfig": folder.join("kube-proxy.kubeconfig")},
         // A guest's kernel lets nobody set these.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},
-        "clusterCIDR": pods.join(","),
-    })
+    });
+    // What kube-proxy takes to be its own cluster's it does not masquerade, so both ways to tell that must do.
+    if number.is_multiple_of(2) {
+        let pods: Vec<String> = ranges.pods.iter().map(ToString::to_string).collect();
+        config["clusterCIDR"] = pods.join(",").into();
+    } else {
+        config["detectLocalMode"] = "InterfaceNamePrefix".into();
+        config["detectLocal"] = json!({"interfaceNamePrefix": "veth"});
+    }
+    config
 }

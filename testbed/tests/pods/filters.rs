@@ -36,8 +36,10 @@ fn each_of_three_interfaces_works_whatever_reverse_path_filter_the_node_has() {
         let name = format!("three-{how}");
         let further = format!("{SECOND_NETWORK},{THIRD_NETWORK}");
         let [three] = space.run([Draft::new(&name, "worker").networks(&further)]);
+        // The kernel has such a filter for IPv4 only, so once is enough for IPv6.
+        let families = if how == 1 { 2 } else { 1 };
         for interface in ["eth0", "net1", "net2"] {
-            for address in three.of(interface) {
+            for address in three.of(interface).into_iter().take(families) {
                 // From its own subnet and from the others.
                 for other in &others {
                     space.reaches(other, other.of("eth0")[usize::from(address.is_ipv6())], &three, address);
@@ -52,11 +54,12 @@ fn each_of_three_interfaces_works_whatever_reverse_path_filter_the_node_has() {
             }
         }
         for (other, interface) in others.iter().zip(["eth0", "net1", "net2"]) {
-            for (source, address) in three.of(interface).into_iter().zip(other.of("eth0")) {
+            for (source, address) in three.of(interface).into_iter().zip(other.of("eth0")).take(families) {
                 space.reaches(&three, source, other, address);
             }
         }
-        let nodes: Vec<IpAddr> = NODES.iter().flat_map(|node| stage.node_addresses(node)).collect();
+        let nodes = NODES.iter().flat_map(|node| stage.node_addresses(node).into_iter().take(families));
+        let nodes: Vec<IpAddr> = nodes.collect();
         for address in nodes {
             let look = ["/bin/probe", "loop", "--for", "200ms", "--timeout", "10s", &at(address, KUBELET)];
             space.exec(&name, &look).unwrap_or_else(|error| panic!("{address}, rp_filter {how}: {error}"));

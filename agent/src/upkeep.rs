@@ -249,6 +249,11 @@ impl Upkeep {
                 self.refusals = 0;
                 (Outcome::Fine, Replies::Asked)
             }
+            Ok(Marked::BlocksOnly) => {
+                metrics.masquerade(Masquerade::Done);
+                self.refusals = 0;
+                (Outcome::Fine, Replies::NotFromNodePorts(NO_FIB.to_owned()))
+            }
             Ok(Marked::Impossible) => {
                 metrics.masquerade(Masquerade::Impossible);
                 self.refusals = 0;
@@ -270,6 +275,9 @@ impl Upkeep {
         if self.speaker.say(&replies).await { outcome } else { Outcome::Failed }
     }
 }
+
+/// Why packets to the node itself cannot be told from others, and what to do there.
+const NO_FIB: &str = "its kernel's packet filter cannot tell the node's own addresses from others (load the module nft_fib_inet, or xt_addrtype)";
 
 /// Why packets cannot be marked where the kernel has nothing to do it with, and what to do there.
 const NO_FILTER: &str = "its kernel has neither nftables nor iptables' mangle (load the module nf_tables, or iptable_mangle, xt_devgroup and xt_mark)";

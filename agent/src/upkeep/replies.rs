@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Replies {
     /// It does: kube-proxy is asked.
     Asked,
+    /// It does from services, but a `NodePort` of this node depends on kube-proxy, and this is why.
+    NotFromNodePorts(String),
     /// kube-proxy cannot be asked, and this is why.
     Impossible(String),
     /// kube-proxy could not be asked now, and this is why; what was left by an earlier agent may ask it.
@@ -38,13 +40,18 @@ pub(super) enum Replies {
 impl Replies {
     /// What the condition says: its status, its reason, its message.
     fn words(&self, node: &str) -> Option<(&'static str, &'static str, String)> {
-        let (status, reason, why) = match self {
+        let all = ("services", " with detectLocalMode ClusterCIDR, or let masqueradeAll be true");
+        let (status, reason, (to, or), why) = match self {
             Self::Asked => return None,
-            Self::Impossible(why) => ("False", "KernelCannotMark", why),
-            Self::Unsure(why) => ("Unknown", "NotMarked", why),
+            Self::NotFromNodePorts(why) => {
+                let to = "NodePorts with externalTrafficPolicy Local of their own node";
+                ("False", "NodePortsNotMarked", (to, " with detectLocalMode ClusterCIDR"), why)
+            }
+            Self::Impossible(why) => ("False", "KernelCannotMark", all, why),
+            Self::Unsure(why) => ("Unknown", "NotMarked", all, why),
         };
         let message = format!(
-            "node {node}: {why}. kube-proxy is not asked to masquerade what pods send to services, and what they send to an endpoint on another node is never answered, unless kube-proxy does so by itself: in its configuration, let clusterCIDR be set and not contain the pods' addresses with detectLocalMode ClusterCIDR, or let masqueradeAll be true"
+            "node {node}: {why}. kube-proxy is not asked to masquerade what pods send to {to}, and what so reaches an endpoint on another node is never answered, unless kube-proxy does so by itself: in its configuration, let clusterCIDR be set and not contain the pods' addresses{or}"
         );
         Some((status, reason, message))
     }

@@ -64,17 +64,18 @@ async fn soon(what: &str, look: impl Fn() -> bool) {
     assert!(took < SOON, "{what}: only after {took:?}");
 }
 
-/// How many blocks of services the node marks for kube-proxy; which of its packet filters does it is the kernel's matter.
+/// How many blocks of services the node marks for kube-proxy, beside its own addresses; which of its packet filters does it is the kernel's matter.
 fn marked(node: &Space, blocks: &[Block]) -> usize {
     let by_nftables = || {
         let mut nftables = Nftables::open().expect("an answer")?;
-        nftables.rules("spiderpool-services").expect("an answer")
+        nftables.rules("spiderpool-services").expect("an answer").map(|rules| rules - 1)
     };
     let by_mangle = || {
         let is = |block: &&Block| {
             let marks = xtables::Marks::Destinations {
                 group: GROUP,
                 blocks: std::slice::from_ref(*block),
+                own: xtables::Own::Marked,
                 mark: MASQUERADE_MARK,
             };
             xtables::is_marked(block.family(), &marks).expect("an answer") == Some(true)

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod node;
+mod replies;
 mod told;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::settings::NodeNetwork;
 use cluster::Said;
 use coordinator::services::Marked;
 use node::{Node, Round};
+use replies::{Replies, Speaker};
 
 pub use told::Told;
 
@@ -33,6 +35,9 @@ const PERIOD: Duration = Duration::from_mins(5);
 
 /// The same after something failed.
 const RETRY: Duration = Duration::from_mins(1);
+
+/// How often it is refused to mark packets before people are told: the second time after [`RETRY`].
+const REFUSALS: u32 = 2;
 
 /// How long changes gather: an interface comes with several addresses, and IPv6 takes a second to find one usable.
 const GATHER: Duration = Duration::from_secs(1);
@@ -67,6 +72,7 @@ pub async fn run(agent: Arc<Agent>, network: NodeNetwork) {
             Err(error) => Err(format!("cannot start a thread that listens to the kernel: {error}")),
         }
     });
+    let mut speaker = Speaker::new(agent.client.clone(), agent.node.name());
     let node = match opened {
         Ok(node) => node,
         Err(why) => {
@@ -74,14 +80,17 @@ pub async fn run(agent: Arc<Agent>, network: NodeNetwork) {
                 namespace = %network.namespace.display(),
                 "the node's network is not looked after: {why}; running pods will not follow a change of the node's addresses"
             );
-            return;
+            let replies = Replies::Unsure(why);
+            loop {
+                let wait = if speaker.say(&replies).await { PERIOD } else { RETRY };
+                sleep(wait).await;
+            }
         }
     };
     info!(namespace = %network.namespace.display(), pods = %network.pods.display(), "looking after the node's network");
     let (say, said) = watch::channel(Said::default());
     let follow = cluster::follow(agent.client.clone(), say);
-    let upkeep =
-        Upkeep { agent, network, node, said, addresses: None, told_impossible: false, lacking: None };
+    let upkeep = Upkeep { agent, network, node, said, speaker, addresses: None, refusals: 0, lacking: None };
     tokio::join!(follow, upkeep.run(heard));
 }
 
@@ -90,10 +99,11 @@ struct Upkeep {
     network: NodeNetwork,
     node: Arc<Node>,
     said: watch::Receiver<Said>,
+    speaker: Speaker,
     /// The node's addresses when its pods were last looked at.
     addresses: Option<Vec<IpAddr>>,
-    /// Whether it was said that this kernel cannot mark packets.
-    told_impossible: bool,
+    /// How often in a row the kernel refused to mark packets.
+    refusals: u32,
     /// The interfaces that could not be had when they were last tried, and why; nothing when nobody could try.
     lacking: Option<BTreeMap<String, String>>,
 }
@@ -224,28 +234,30 @@ impl Upkeep {
         }
     }
 
-    /// Has what pods send to services masqueraded.
+    /// Has what pods send to services masqueraded, or says that it is not.
     async fn services(&mut self, services: Vec<netlink::Block>) -> Outcome {
         let metrics = &self.agent.metrics.node;
         let blocks: Vec<String> = services.iter().map(ToString::to_string).collect();
         let node = Arc::clone(&self.node);
-        match blocking(move || node.masquerade(&services)).await {
+        let (outcome, replies) = match blocking(move || node.masquerade(&services)).await {
             Ok(Marked::Yes) => {
                 metrics.masquerade(Masquerade::Done);
                 debug!(
                     services = blocks.join(","),
                     "kube-proxy is asked to masquerade what pods send to services"
                 );
-                Outcome::Fine
+                self.refusals = 0;
+                (Outcome::Fine, Replies::Asked)
+            }
+            Ok(Marked::BlocksOnly) => {
+                metrics.masquerade(Masquerade::Done);
+                self.refusals = 0;
+                (Outcome::Fine, Replies::NotFromNodePorts(NO_FIB.to_owned()))
             }
             Ok(Marked::Impossible) => {
                 metrics.masquerade(Masquerade::Impossible);
-                if !std::mem::replace(&mut self.told_impossible, true) {
-                    warn!(
-                        "this kernel has neither nftables nor iptables' mangle: services whose endpoint is on another node answer only if kube-proxy takes pods to be outside of the cluster (clusterCIDR); load the module nf_tables or iptable_mangle"
-                    );
-                }
-                Outcome::Fine
+                self.refusals = 0;
+                (Outcome::Fine, Replies::Impossible(NO_FILTER.to_owned()))
             }
             Err(why) => {
                 metrics.masquerade(Masquerade::Failed);
@@ -253,11 +265,22 @@ impl Upkeep {
                     services = blocks.join(","),
                     "kube-proxy cannot be asked to masquerade what pods send to services: {why}"
                 );
-                Outcome::Failed
+                self.refusals = self.refusals.saturating_add(1);
+                if self.refusals < REFUSALS {
+                    return Outcome::Failed;
+                }
+                (Outcome::Failed, Replies::Unsure(why))
             }
-        }
+        };
+        if self.speaker.say(&replies).await { outcome } else { Outcome::Failed }
     }
 }
+
+/// Why packets to the node itself cannot be told from others, and what to do there.
+const NO_FIB: &str = "its kernel's packet filter cannot tell the node's own addresses from others (load the module nft_fib_inet, or xt_addrtype)";
+
+/// Why packets cannot be marked where the kernel has nothing to do it with, and what to do there.
+const NO_FILTER: &str = "its kernel has neither nftables nor iptables' mangle (load the module nf_tables, or iptable_mangle, xt_devgroup and xt_mark)";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {

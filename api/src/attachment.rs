@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use error::AttachmentError;
+use plugins::Nics;
 
 use crate::optional_spec::optional_spec;
 use crate::{CniType, SpiderMultusConfig, labels};
@@ -78,7 +79,7 @@ pub fn definition(config: &SpiderMultusConfig) -> Result<NetworkAttachmentDefini
     let (text, resource) = match config.spec.cni_type.unwrap_or(CniType::Custom) {
         CniType::Custom => (plugins::custom(&config.spec)?, None),
         kind => {
-            let chain = plugins::chain(&config.spec, kind)?;
+            let chain = plugins::chain(&config.spec, kind, nics(config))?;
             let list = plugins::List {
                 name: list_name(config, &name)?,
                 cni_version: cni_version(config)?,
@@ -108,6 +109,12 @@ pub fn definition(config: &SpiderMultusConfig) -> Result<NetworkAttachmentDefini
         },
         spec: NetworkAttachmentDefinitionSpec { config: text },
     })
+}
+
+/// The controller's own objects stand on NICs of clouds, of which it knows more than that somebody named them.
+fn nics(config: &SpiderMultusConfig) -> Nics {
+    let generated = config.labels().get(labels::MANAGED_BY).is_some_and(|by| by == labels::MANAGER);
+    if generated { Nics::TheIfacers } else { Nics::TheNodes }
 }
 
 /// Returns the reference by which a definition goes with its object.

@@ -111,6 +111,21 @@ pub enum PodCidrType {
 pub const SERVICE_CIDR_KNOWN: &str = "ServiceCIDRKnown";
 /// The condition of a `SpiderCoordinator` that says whether the CIDRs of the overlay's pods are known, and where from.
 pub const OVERLAY_POD_CIDR_KNOWN: &str = "OverlayPodCIDRKnown";
+/// What follows the node's name in the conditions by which nodes say that they cannot ask kube-proxy to masquerade.
+const SERVICE_REPLIES: &str = "/ServiceReplies";
+
+/// Returns the condition of a `SpiderCoordinator` by which a node says whether its pods get replies from services whose
+/// endpoint is on another node. It is there only where that depends on how kube-proxy is set up.
+#[must_use]
+pub fn service_replies(node: &str) -> String {
+    format!("{node}{SERVICE_REPLIES}")
+}
+
+/// Returns whose [`service_replies`] a condition is, if it is one.
+#[must_use]
+pub fn service_replies_of(kind: &str) -> Option<&str> {
+    kind.strip_suffix(SERVICE_REPLIES)
+}
 
 /// What the controller found about the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -127,7 +142,8 @@ pub struct SpiderCoordinatorStatus {
     /// The CIDRs of the services.
     #[serde(default, rename = "serviceCIDR", skip_serializing_if = "Vec::is_empty")]
     pub service_cidr: Vec<String>,
-    /// `ServiceCIDRKnown` and `OverlayPodCIDRKnown`. Upstream has none.
+    /// `ServiceCIDRKnown` and `OverlayPodCIDRKnown`, and `<node>/ServiceReplies` of nodes whose kernel cannot ask kube-proxy to
+    /// masquerade. Upstream has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

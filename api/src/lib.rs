@@ -30,7 +30,7 @@ pub use attachment::{NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpe
 pub use candidate::{candidate, selector as label_selector};
 pub use coordinator::{
     CoordinatorMode, OVERLAY_POD_CIDR_KNOWN, PodCidrType, SERVICE_CIDR_KNOWN, SpiderCoordinator,
-    SpiderCoordinatorSpec, SpiderCoordinatorStatus,
+    SpiderCoordinatorSpec, SpiderCoordinatorStatus, service_replies, service_replies_of,
 };
 pub use crd::{crd_files, crds};
 pub use endpoint::{EndpointAllocation, EndpointIp, SpiderEndpoint, SpiderEndpointStatus};

@@ -10,6 +10,7 @@ mod read;
 mod sources;
 mod status;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::{SpiderCoordinator, labels};
@@ -111,7 +112,8 @@ impl Coordinator {
         }
         let underlay: Vec<AddressRange> =
             world.pools().values().flat_map(|pool| pool.ips.ranges()).copied().collect();
-        self.pass.spawn(pass(object.clone(), underlay, writer, events.clone()));
+        let nodes = world.node_names();
+        self.pass.spawn(pass(object.clone(), underlay, nodes, writer, events.clone()));
     }
 
     /// Waits for the end of the pass; without one, returns none.
@@ -153,6 +155,7 @@ async fn release(object: SpiderCoordinator, writer: Writer) -> Outcome {
 async fn pass(
     object: SpiderCoordinator,
     underlay: Vec<AddressRange>,
+    nodes: Option<BTreeSet<String>>,
     writer: Writer,
     events: Events,
 ) -> Outcome {
@@ -161,7 +164,7 @@ async fn pass(
         services: judge::services(&object.spec, &facts),
         overlay: judge::overlay(&object.spec, &facts, &underlay),
     };
-    let wanted = status::status(&object, &findings, Timestamp::now());
+    let wanted = status::status(&object, &findings, nodes.as_ref(), Timestamp::now());
     let name = object.name_any();
     match status::write(&object, &wanted, &writer, &events).await {
         Ok(true) => info!(

@@ -179,6 +179,12 @@ impl World {
         self.nodes.items.get(node).map_or(NodeSight::Absent, |facts| facts.sight)
     }
 
+    /// Returns the names of the nodes, once all were listed.
+    #[must_use]
+    pub(crate) fn node_names(&self) -> Option<BTreeSet<String>> {
+        self.nodes.complete.then(|| self.nodes.items.keys().cloned().collect())
+    }
+
     /// Returns the nodes that are there, and whether they report.
     #[must_use]
     pub(crate) fn node_sights(&self) -> BTreeMap<String, NodeSight> {

@@ -5,12 +5,15 @@
 //! waits for ever. kube-proxy has a cure, for clients that it takes to be outside of the cluster: it lets the connection come from
 //! the node. Pods behind our cables are given the mark that asks for that. It is kube-proxy that does it, whatever its mode; a
 //! replacement that does not know the mark is not helped.
+//!
+//! The same goes for what a pod sends to a `NodePort` of its own node. Nobody need know which ports those are: what is sent to an
+//! address of the node and is no `NodePort` stays on the node, where nobody asks for the mark.
 
 use std::fs::OpenOptions;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netlink::xtables::{self, Marks};
+use netlink::xtables::{self, Marks, Own};
 use netlink::{Block, Chain, Error, Family, GROUP, Hook, Nftables, Statement, Table};
 
 /// The bit by which kube-proxy is asked to masquerade, unless its `masqueradeBit` is not 14.
@@ -27,39 +30,50 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 pub enum Marked {
     /// It does now.
     Yes,
+    /// It does now for the blocks of services, but its packet filter cannot tell the node's own addresses from others: a `NodePort` of
+    /// a pod's own node is not marked.
+    BlocksOnly,
     /// The kernel has neither of its packet filters.
     Impossible,
 }
 
-/// Has what pods send to services marked in the calling thread's namespace, which is to be the node's. Takes the place of what
-/// was said before; an empty list takes it away. Call it when the list changes, and when somebody may have tidied up.
+/// Has what pods send to services, and to the node's own addresses, marked in the calling thread's namespace, which is to be the
+/// node's. Takes the place of what was said before; an empty list takes it away. Call it when the list changes, and when somebody may
+/// have tidied up.
 pub fn masquerade(services: &[Block], mark: u32) -> Result<Marked, Error> {
     if let Some(mut nftables) = Nftables::open()? {
         if services.is_empty() {
             nftables.remove(TABLE)?;
-        } else if nftables.replace(&table(services, mark))? {
+        } else if nftables.replace(&table(services, Own::Marked, mark))? {
             return Ok(Marked::Yes);
+        } else if nftables.replace(&table(services, Own::Left, mark))? {
+            return Ok(Marked::BlocksOnly);
         }
     }
-    let marks = Marks::Destinations { group: GROUP, blocks: services, mark };
+    let marks = |own| Marks::Destinations { group: GROUP, blocks: services, own, mark };
+    let mut marked = Marked::Yes;
     let _lock = lock();
     for family in Family::BOTH {
         if services.iter().any(|block| block.family() == family) {
-            if xtables::mark(family, &marks)?.is_none() {
+            if xtables::mark(family, &marks(Own::Marked))?.is_some() {
+                continue;
+            }
+            if xtables::mark(family, &marks(Own::Left))?.is_none() {
                 return Ok(Marked::Impossible);
             }
+            marked = Marked::BlocksOnly;
         } else if crate::marks::has_mangle(family) {
-            xtables::unmark(family, &marks)?;
+            xtables::unmark(family, &marks(Own::Marked))?;
         }
     }
-    Ok(Marked::Yes)
+    Ok(marked)
 }
 
-fn table(services: &[Block], mark: u32) -> Table {
-    let rule = |block: &Block| {
-        vec![Statement::CameThroughGroup(GROUP), Statement::GoesInto(*block), Statement::MarkPacket(mark)]
-    };
-    let rules = services.iter().map(rule).collect();
+fn table(services: &[Block], own: Own, mark: u32) -> Table {
+    let to_blocks = services.iter().map(|block| Statement::GoesInto(*block));
+    let to_host = (own == Own::Marked).then_some(Statement::GoesToThisHost);
+    let rule = |goes: Statement| vec![Statement::CameThroughGroup(GROUP), goes, Statement::MarkPacket(mark)];
+    let rules = to_blocks.chain(to_host).map(rule).collect();
     Table {
         name: TABLE.to_owned(),
         chains: vec![Chain { name: "incoming".to_owned(), hook: Hook::Prerouting, rules }],

@@ -18,7 +18,7 @@ use crate::message::{number, short};
 use crate::sys::{get_option, set_option};
 use crate::{Error, Family};
 
-pub use rules::Marks;
+pub use rules::{Marks, Own};
 
 /// `IPT_SO_GET_INFO` and `IPT_SO_SET_REPLACE`.
 const INFO_OR_REPLACE: i32 = 64;

@@ -64,17 +64,18 @@ async fn soon(what: &str, look: impl Fn() -> bool) {
     assert!(took < SOON, "{what}: only after {took:?}");
 }
 
-/// How many blocks of services the node marks for kube-proxy; which of its packet filters does it is the kernel's matter.
+/// How many blocks of services the node marks for kube-proxy, beside its own addresses; which of its packet filters does it is the kernel's matter.
 fn marked(node: &Space, blocks: &[Block]) -> usize {
     let by_nftables = || {
         let mut nftables = Nftables::open().expect("an answer")?;
-        nftables.rules("spiderpool-services").expect("an answer")
+        nftables.rules("spiderpool-services").expect("an answer").map(|rules| rules - 1)
     };
     let by_mangle = || {
         let is = |block: &&Block| {
             let marks = xtables::Marks::Destinations {
                 group: GROUP,
                 blocks: std::slice::from_ref(*block),
+                own: xtables::Own::Marked,
                 mark: MASQUERADE_MARK,
             };
             xtables::is_marked(block.family(), &marks).expect("an answer") == Some(true)
@@ -166,6 +167,101 @@ async fn running_pods_follow_their_node_and_services_are_masqueraded_as_long_as_
     world.node.ip("address add 10.9.1.78/24 dev eth1");
     let _agent = stage.launch_on("a", &world.node.path());
     soon("the next agent looks at once", || reaches(&other, "10.9.1.78")).await;
+}
+
+/// Starts a program on a kernel without packet filters, as far as that program sees: netlink knows no netfilter, and sockets know
+/// no tables of iptables.
+fn without_filters(program: &str) -> Command {
+    let (prctl, socket, getsockopt) = match std::env::consts::ARCH {
+        "aarch64" => (167, 198, 209),
+        _ => (157, 41, 55),
+    };
+    // Loads the number or an argument of a call, compares, and returns, as classic BPF; jumps count what they leave out.
+    let program_of: [(u16, u8, u8, u32); 13] = [
+        (0x20, 0, 0, 0),
+        (0x15, 0, 2, socket),
+        (0x20, 0, 0, 32),
+        (0x15, 6, 8, 12),
+        (0x15, 0, 7, getsockopt),
+        (0x20, 0, 0, 24),
+        (0x15, 1, 0, 0),
+        (0x15, 0, 4, 41),
+        (0x20, 0, 0, 32),
+        (0x15, 1, 2, 64),
+        // EPROTONOSUPPORT, ENOPROTOOPT, and "go on".
+        (0x06, 0, 0, 0x0005_005d),
+        (0x06, 0, 0, 0x0005_005c),
+        (0x06, 0, 0, 0x7fff_0000),
+    ];
+    let mut bytes = Vec::new();
+    for (code, yes, no, value) in program_of {
+        bytes.extend(code.to_ne_bytes());
+        bytes.extend([yes, no]);
+        bytes.extend(value.to_ne_bytes());
+    }
+    let filter: Vec<String> = bytes.iter().map(ToString::to_string).collect();
+    // PR_SET_SECCOMP with a filter.
+    let script = format!(
+        "my $filter = pack('C*', split(',', shift)); my $program = pack('S x6 P', length($filter) / 8, $filter); \
+         syscall({prctl}, 22, 2, $program) == 0 or die \"seccomp: $!\"; exec @ARGV or die $!"
+    );
+    let mut perl = Command::new("perl");
+    perl.args(["-e", &script, &filter.join(","), program]);
+    perl
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_have_services_masqueraded_says_so_on_the_coordinator_and_takes_it_back() {
+    let mut stage = Stage::on_a_plane_of_its_own().await;
+    stage.with_shipped_rights();
+    let api: Api<api::SpiderCoordinator> = Api::all(stage.client.clone());
+    create(&api, json!({"metadata": {"name": "default"}, "spec": {"podCIDRType": "none"}})).await;
+    let foreign = json!({
+        "type": "ServiceCIDRKnown", "status": "True", "reason": "Explicit", "message": "from spec.serviceCIDR",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let status = json!({"status": {
+        "phase": "Synced", "serviceCIDR": ["10.96.0.0/12", "fd00:96::/112"], "conditions": [foreign],
+    }});
+    api.patch_status("default", &PatchParams::default(), &Patch::Merge(&status)).await.expect("a status");
+    let says = async |letter: &str| {
+        let kind = api::service_replies(&stage.node(letter));
+        let status = api.get("default").await.expect("the object").status.expect("a status");
+        assert!(status.conditions.iter().any(|condition| condition.type_ == "ServiceCIDRKnown"));
+        status.conditions.into_iter().find(|condition| condition.type_ == kind)
+    };
+    let node = Space::new();
+    let agent = env!("CARGO_BIN_EXE_spiderpool-agent");
+
+    let old = stage.launch_beside(without_filters(agent), "a", &node.path());
+    old.serves().await;
+    let said = eventually("the node says so", async || says("a").await).await;
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("False", "KernelCannotMark"));
+    for part in [stage.node("a").as_str(), "nf_tables", "clusterCIDR", "not contain the pods' addresses"] {
+        assert!(said.message.contains(part), "{part}: {}", said.message);
+    }
+    assert!(old.metric("spiderpool_node_masquerades_total{outcome=\"impossible\"}").await > 0.5);
+    // As the controller does, which writes the whole of what it read.
+    let all = api.get("default").await.expect("the object").status.expect("a status").conditions;
+    let whole = json!({"status": {"conditions": all}});
+    api.patch_status("default", &PatchParams::default(), &Patch::Merge(&whole)).await.expect("a status");
+
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--bounding-set=-net_admin,-sys_admin", "--inh-caps=-net_admin,-sys_admin", agent]);
+    let weak = stage.launch_beside(setpriv, "b", &node.path());
+    let said = eventually("one without the rights says so", async || says("b").await).await;
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("Unknown", "NotMarked"));
+    assert!(said.message.contains("NET_ADMIN and SYS_ADMIN"), "{}", said.message);
+    drop(weak);
+
+    // The node gets another kernel.
+    drop(old);
+    let new = stage.launch_on("a", &node.path());
+    eventually("it is taken back", async || says("a").await.is_none().then_some(())).await;
+    assert!(says("b").await.is_some(), "what another node says is its own matter");
+    assert!(new.metric("spiderpool_node_masquerades_total{outcome=\"done\"}").await > 0.5);
+    let blocks = [block("10.96.0.0/12"), block("fd00:96::/112")];
+    assert_eq!(marked(&node, &blocks), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

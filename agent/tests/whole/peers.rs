@@ -185,15 +185,7 @@ async fn an_endpoint_of_an_older_installation_makes_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_of_rbac_yaml_are_enough_and_none_is_missing() {
     let mut stage = Stage::open().await;
-    // Only the names are the stage's own: the rules are the shipped ones.
-    let rbac = include_str!("../../rbac.yaml")
-        .replace("kube-system", &stage.name)
-        .replace("name: spiderpool-agent", &format!("name: {}", stage.name));
-    let cluster = testbed::shared();
-    cluster.kubectl_with(&["apply", "-f", "-"], &rbac).expect("rights");
-    let account = format!("system:serviceaccount:{0}:{0}", stage.name);
-    cluster.wait_granted(&account, &[&["list", "spiderippools"]]).expect("rights that count");
-    stage.as_user(&cluster.kubeconfig_for(&account, None).expect("a kubeconfig"));
+    stage.with_shipped_rights();
     let pool = stage.node_pool("a4", "a", 4, 1, (1, 20)).await;
     let node = Space::new();
     let agent = stage.launch_on("a", &node.path());

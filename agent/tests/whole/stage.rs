@@ -231,6 +231,23 @@ impl Stage {
         kubeconfig.clone_into(&mut self.kubeconfig);
     }
 
+    /// Lets the agents that start from now on have the rights of `rbac.yaml` and no others.
+    pub(crate) fn with_shipped_rights(&mut self) {
+        // Only the names are the stage's own: the rules are the shipped ones.
+        let rbac = include_str!("../../rbac.yaml")
+            .replace("kube-system", &self.name)
+            .replace("name: spiderpool-agent", &format!("name: {}", self.name));
+        let cluster: &testbed::Cluster = match &self.plane {
+            Some(plane) => plane,
+            None => testbed::shared(),
+        };
+        cluster.kubectl_with(&["apply", "-f", "-"], &rbac).expect("rights");
+        let account = format!("system:serviceaccount:{0}:{0}", self.name);
+        cluster.wait_granted(&account, &[&["list", "spiderippools"]]).expect("rights that count");
+        let kubeconfig = cluster.kubeconfig_for(&account, None).expect("a kubeconfig");
+        self.as_user(&kubeconfig);
+    }
+
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }

@@ -62,7 +62,7 @@ pub(super) enum Known<'a> {
     Tuning { mtu: i32 },
 }
 
-/// Makes a VLAN interface, a bond, or a VLAN on a bond, before the main plugin needs it.
+/// Makes a VLAN interface, a bond, or a VLAN on a bond, or sets a NIC up, before the main plugin needs it.
 #[derive(Debug, Serialize)]
 pub(super) struct Ifacer<'a> {
     #[serde(rename = "vlanID", skip_serializing_if = "Option::is_none")]
@@ -70,6 +70,18 @@ pub(super) struct Ifacer<'a> {
     interfaces: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     bond: Option<&'a Bond>,
+    /// Upstream's takes no notice of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<i32>,
+}
+
+/// Who sees to it that a NIC of the node is up and takes packets as large as the pods'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nics {
+    /// Whoever runs the node: what people write leads to what upstream makes of it.
+    TheNodes,
+    /// The ifacer: clouds' images often leave further NICs as the cloud plugs them in.
+    TheIfacers,
 }
 
 #[derive(Debug, Serialize)]
@@ -187,7 +199,11 @@ pub(super) fn custom(spec: &SpiderMultusConfigSpec) -> Result<Option<String>, At
 }
 
 /// Returns the plugins of any `cniType` but custom, in the order in which they run.
-pub(super) fn chain(spec: &SpiderMultusConfigSpec, kind: CniType) -> Result<Chain<'_>, AttachmentError> {
+pub(super) fn chain(
+    spec: &SpiderMultusConfigSpec,
+    kind: CniType,
+    nics: Nics,
+) -> Result<Chain<'_>, AttachmentError> {
     let mut known = Vec::new();
     let mut last = None;
     let mut resource = None;
@@ -205,9 +221,9 @@ pub(super) fn chain(spec: &SpiderMultusConfigSpec, kind: CniType) -> Result<Chai
         CniType::Ipvlan => {
             let block = block(spec.ipvlan.as_ref(), "ipvlan", "ipvlan")?;
             let base = base("ipvlan", &block.master, block.vlan_id, block.bond.as_ref())?;
-            known.extend(base.ifacer.map(Known::Ifacer));
             let ipam = ipam(spec, block.ippools.as_ref());
             let mtu = some(block.mtu);
+            known.extend(below(base.ifacer, nics, &block.master, mtu).map(Known::Ifacer));
             known.push(Known::Ipvlan(OnMaster { master: base.master, vlan_id: None, mtu, ipam }));
         }
         CniType::Vlan => {
@@ -323,7 +339,24 @@ fn base<'a>(
             return Err(AttachmentError::InterfaceName { name: name.clone(), advice });
         }
     }
-    Ok(Base { master, ifacer: Some(Ifacer { vlan_id, interfaces: masters, bond }) })
+    Ok(Base { master, ifacer: Some(Ifacer { vlan_id, interfaces: masters, bond, mtu: None }) })
+}
+
+/// What runs before the main plugin, for whoever sees to the NICs.
+fn below<'a>(
+    ifacer: Option<Ifacer<'a>>,
+    nics: Nics,
+    masters: &'a [String],
+    mtu: Option<i32>,
+) -> Option<Ifacer<'a>> {
+    match nics {
+        Nics::TheNodes => ifacer,
+        Nics::TheIfacers => {
+            let nic = Ifacer { vlan_id: None, interfaces: masters, bond: None, mtu };
+            // The main plugin refuses an MTU that is larger than its master's.
+            Some(Ifacer { mtu, ..ifacer.unwrap_or(nic) })
+        }
+    }
 }
 
 /// What to do when `<interface>.<vlan>` is too long.

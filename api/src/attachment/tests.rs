@@ -156,6 +156,34 @@ fn one_master_needs_no_bond_whatever_is_said_of_one() {
 }
 
 #[test]
+fn the_controllers_own_objects_have_their_nic_set_up_and_hand_written_ones_are_as_upstreams() {
+    let text = |config: &SpiderMultusConfig| definition(config).unwrap().spec.config.unwrap();
+    let plugins = |config: &SpiderMultusConfig| -> Vec<Value> {
+        let list: Value = serde_json::from_str(&text(config)).unwrap();
+        list["plugins"].as_array().unwrap().clone()
+    };
+    let target = model::MultusTarget {
+        name: "net/ipvlan-eth1".parse().unwrap(),
+        interface: "eth1".to_owned(),
+        coordinator: model::Coordinator::Chained,
+    };
+    let mut generated = crate::render::multus_config(&target);
+    assert_eq!(plugins(&generated)[0], json!({"type": "ifacer", "interfaces": ["eth1"]}));
+    assert_eq!(plugins(&generated)[1]["master"], "eth1");
+    // People may add to what the controller writes.
+    generated.spec.ipvlan.as_mut().unwrap().mtu = Some(8500);
+    assert_eq!(plugins(&generated)[0], json!({"type": "ifacer", "interfaces": ["eth1"], "mtu": 8500}));
+    assert_eq!(plugins(&generated)[1]["mtu"], 8500);
+    generated.spec.ipvlan.as_mut().unwrap().vlan_id = Some(7);
+    let on_vlan = json!({"type": "ifacer", "interfaces": ["eth1"], "vlanID": 7, "mtu": 8500});
+    assert_eq!((&plugins(&generated)[0], &plugins(&generated)[1]["master"]), (&on_vlan, &json!("eth1.7")));
+    generated.metadata.labels = None;
+    assert_eq!(plugins(&generated)[0], json!({"type": "ifacer", "interfaces": ["eth1"], "vlanID": 7}));
+    generated.spec.ipvlan.as_mut().unwrap().vlan_id = None;
+    assert_eq!(plugins(&generated)[0]["type"], "ipvlan");
+}
+
+#[test]
 fn the_annotations_name_the_definition_its_network_and_its_version() {
     let spec = json!({"cniType": "ipvlan", "ipvlan": {"master": ["eth0"]}});
     for version in ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] {

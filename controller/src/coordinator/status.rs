@@ -3,7 +3,12 @@
 #[cfg(test)]
 mod tests;
 
-use api::{OVERLAY_POD_CIDR_KNOWN, SERVICE_CIDR_KNOWN, SpiderCoordinator, SpiderCoordinatorStatus};
+use std::collections::BTreeSet;
+
+use api::{
+    OVERLAY_POD_CIDR_KNOWN, SERVICE_CIDR_KNOWN, SpiderCoordinator, SpiderCoordinatorStatus,
+    service_replies_of,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Patch, PatchParams};
@@ -34,10 +39,12 @@ impl Findings {
     }
 }
 
-/// Returns the status that follows from the findings and from what is there.
+/// Returns the status that follows from the findings and from what is there. What nodes say of themselves stays for as long as
+/// they are among the `nodes`, if those are known.
 pub(super) fn status(
     object: &SpiderCoordinator,
     findings: &Findings,
+    nodes: Option<&BTreeSet<String>>,
     now: Timestamp,
 ) -> SpiderCoordinatorStatus {
     let before = object.status.clone().unwrap_or_default();
@@ -47,6 +54,8 @@ pub(super) fn status(
     let services = settle(services, had(&before.service_cidr));
     let overlay = settle(overlay, had(&before.overlay_pod_cidr));
     let mut conditions = before.conditions;
+    let is_there = |node: &str| nodes.is_none_or(|nodes| nodes.contains(node));
+    conditions.retain(|condition| service_replies_of(&condition.type_).is_none_or(is_there));
     for (kind, settled) in [(SERVICE_CIDR_KNOWN, &services), (OVERLAY_POD_CIDR_KNOWN, &overlay)] {
         put(&mut conditions, settled.condition(kind, object.metadata.generation, now));
     }

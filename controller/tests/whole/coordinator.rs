@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api::{OVERLAY_POD_CIDR_KNOWN, SERVICE_CIDR_KNOWN, SpiderCoordinator, SpiderCoordinatorStatus, labels};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -135,6 +136,23 @@ async fn the_services_of_a_real_control_plane_are_found_unless_people_say_otherw
         (status.phase == "Synced" && status.service_cidr == there).then_some(())
     })
     .await;
+
+    // What nodes say of themselves stays as long as they do.
+    stage.node("a", None).await;
+    let (there, gone) = (stage.node_name("a"), stage.node_name("gone"));
+    let mut conditions = found.object().await.status.unwrap().conditions;
+    for node in [&gone, &there] {
+        conditions.push(Condition { type_: api::service_replies(node), ..conditions[0].clone() });
+    }
+    let patch = json!({"status": {"conditions": conditions}});
+    found.api.patch_status(&found.name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    let kinds = eventually("what a node said is gone with it", async || {
+        let conditions = found.object().await.status.unwrap().conditions;
+        let kinds: Vec<String> = conditions.into_iter().map(|condition| condition.type_).collect();
+        (!kinds.contains(&api::service_replies(&gone))).then_some(kinds)
+    })
+    .await;
+    assert!(kinds.contains(&api::service_replies(&there)), "{kinds:?}");
     found.delete_held_by_upstream().await;
 }
 

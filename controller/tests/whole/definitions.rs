@@ -132,8 +132,18 @@ async fn every_type_leads_to_its_definition_also_those_of_the_generated_pools() 
     stage.synced(&["a", "b"]).await;
     for interface in ["ipvlan-eth0", "ipvlan-eth1"] {
         networks.until(interface, "Generated").await;
-        assert_eq!(networks.chain(interface).await, ["ipvlan", "coordinator"]);
+        assert_eq!(networks.chain(interface).await, ["ifacer", "ipvlan", "coordinator"]);
     }
+    // A NIC that takes larger packets than the cloud's image has it take: what people add stays, and goes to both plugins.
+    networks.patch("ipvlan-eth1", json!({"spec": {"ipvlan": {"mtu": 8500}}})).await;
+    let plugins = eventually("the definition has it", async || {
+        let text = networks.definition("ipvlan-eth1").await?.spec.config?;
+        let config: Value = serde_json::from_str(&text).unwrap();
+        (config["plugins"][1]["mtu"] == 8500).then(|| config["plugins"].clone())
+    })
+    .await;
+    assert_eq!(plugins[0], json!({"type": "ifacer", "interfaces": ["eth1"], "mtu": 8500}));
+    assert_eq!((&plugins[1]["type"], &plugins[1]["master"]), (&json!("ipvlan"), &json!("eth1")));
     assert!(
         (controller.counter("spiderpool_cloud_attachments{reason=\"Generated\"}").await - 10.0).abs() < 0.5
     );

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::process::Command;
 
+use coordinator::refresh::refresh;
 use coordinator::services::{MASQUERADE_MARK, Marked, masquerade as masquerade_services};
 use netlink::{Block, Chain, Family, GROUP, Hook, Nftables, Statement, Table, xtables};
 use serde_json::json;
@@ -250,6 +251,15 @@ fn a_service_whose_endpoint_is_elsewhere_answers_when_kube_proxy_is_asked_to_mas
     ask(&blocks);
     assert_eq!(pod.call("10.96.0.30:80"), Some(ip("10.9.0.2")));
     assert!(pod.call("[fd00:96::30]:80").is_some());
+    // A NodePort of the pod's own node, at an address that came after the marks.
+    world.node.ip("address add 10.9.1.99/24 dev eth1");
+    world.node.ip("address add fd00:9:1::99/64 dev eth1 nodad");
+    service(&world.node, "c", "10.9.1.99", "10.9.0.77");
+    service(&world.node, "d", "fd00:9:1::99", "fd00:9::77");
+    world.node.inside(|| refresh(&pod.path(), "eth0", 500)).unwrap();
+    assert!(pod.ip("route show table main").contains("10.9.1.99 dev veth0"));
+    assert_eq!(pod.call("10.9.1.99:80"), Some(ip("10.9.0.2")));
+    assert!(pod.call("[fd00:9:1::99]:80").is_some());
     // Only services: the node sees the pod as itself, and so does the world.
     world.node.serve("10.9.0.2:80");
     assert_eq!(pod.call("10.9.0.2:80"), Some(ip("10.9.0.5")));
@@ -258,12 +268,17 @@ fn a_service_whose_endpoint_is_elsewhere_answers_when_kube_proxy_is_asked_to_mas
     assert_eq!(pod.call_once("10.96.0.30:80"), None);
 
     // The same by the older packet filter.
-    let marks = xtables::Marks::Destinations { group: GROUP, blocks: &blocks, mark: MASQUERADE_MARK };
+    let (blocks, own) = (&blocks[..], xtables::Own::Marked);
+    let marks = xtables::Marks::Destinations { group: GROUP, blocks, own, mark: MASQUERADE_MARK };
     for family in Family::BOTH {
         assert_eq!(world.node.inside(|| xtables::mark(family, &marks)).unwrap(), Some(true));
     }
     assert_eq!(pod.call("10.96.0.30:80"), Some(ip("10.9.0.2")));
     assert!(pod.call("[fd00:96::30]:80").is_some());
+    assert_eq!(pod.call("10.9.1.99:80"), Some(ip("10.9.0.2")));
+    assert!(pod.call("[fd00:9:1::99]:80").is_some());
+    assert_eq!(pod.call("10.9.0.2:80"), Some(ip("10.9.0.5")));
     ask(&[]);
     assert_eq!(pod.call_once("10.96.0.30:80"), None);
+    assert_eq!(pod.call_once("10.9.1.99:80"), None);
 }

@@ -13,6 +13,10 @@ const META_MARK: u32 = 3;
 const META_INPUT_NAME: u32 = 6;
 const META_PROTOCOL: u32 = 15;
 const META_INPUT_GROUP: u32 = 21;
+/// What `fib` looks up: of the destination, the type of its address; and the type of this host's own.
+const FIB_DESTINATION: u32 = 1 << 1;
+const FIB_ADDRESS_TYPE: u32 = 3;
+const LOCAL: u32 = 2;
 const CT_STATE: u32 = 0;
 const CT_MARK: u32 = 3;
 /// The bit of a connection's state that its first packet has.
@@ -37,6 +41,8 @@ pub enum Statement {
     GoesTo(IpAddr),
     /// Goes on only for packets to an address of this block.
     GoesInto(Block),
+    /// Goes on only for packets to an address that is this host's own now.
+    GoesToThisHost,
     /// Goes on only for packets that came in through an interface of this group.
     CameThroughGroup(u32),
     /// Goes on only when the packet has these bits.
@@ -93,6 +99,14 @@ impl Statement {
                     keep(&octets(block.mask())),
                     compare(EQUAL, &octets(address)),
                 ]
+            }
+            Self::GoesToThisHost => {
+                let load = expression("fib", |data| {
+                    number(data, 1, REGISTER);
+                    number(data, 2, FIB_ADDRESS_TYPE);
+                    number(data, 3, FIB_DESTINATION);
+                });
+                vec![load, compare(EQUAL, &LOCAL.to_ne_bytes())]
             }
             Self::CameThroughGroup(group) => {
                 vec![meta_load(META_INPUT_GROUP), compare(EQUAL, &group.to_ne_bytes())]

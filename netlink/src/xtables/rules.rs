@@ -19,9 +19,20 @@ pub enum Marks<'a> {
         group: u32,
         /// The blocks, of either family.
         blocks: &'a [Block],
+        /// Whether packets to this host's own addresses are among them.
+        own: Own,
         /// The bits of packets.
         mark: u32,
     },
+}
+
+/// Whether packets to this host's own addresses are marked like those to blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// They are, in each family, whichever addresses the host has at that time.
+    Marked,
+    /// They are not.
+    Left,
 }
 
 /// The head of a match or target: its size, its name, its revision.
@@ -35,6 +46,8 @@ const CONNTRACK_FLAGS: usize = 146;
 const CONNTRACK_STATES: usize = 150;
 /// That `devgroup` looks at where a packet comes from.
 const SOURCE_GROUP: u32 = 1;
+/// This host's own addresses, in a set of types of addresses.
+const LOCAL: u16 = 1 << 2;
 
 impl Marks<'_> {
     /// The entries, each with the hook that it begins.
@@ -44,9 +57,11 @@ impl Marks<'_> {
             Self::Replies { input, mark } => {
                 vec![(PREROUTING, incoming(layout, input, mark)), (OUTPUT, outgoing(layout, mark))]
             }
-            Self::Destinations { group, blocks, mark } => {
-                let own = blocks.iter().filter(|block| block.family() == family);
-                own.map(|block| (PREROUTING, toward(layout, group, *block, mark))).collect()
+            Self::Destinations { group, blocks, own, mark } => {
+                let of_family = blocks.iter().filter(|block| block.family() == family);
+                let to_blocks = of_family.map(|block| toward(layout, group, *block, mark));
+                let to_host = (own == Own::Marked).then(|| toward_host(layout, group, mark));
+                to_blocks.chain(to_host).map(|entry| (PREROUTING, entry)).collect()
             }
         }
     }
@@ -99,13 +114,25 @@ fn outgoing(layout: Layout, mark: u32) -> Vec<u8> {
 
 /// `-d BLOCK -m devgroup --src-group GROUP -j MARK --set-xmark MARK/MARK`
 fn toward(layout: Layout, group: u32, block: Block, mark: u32) -> Vec<u8> {
-    let devgroup = [SOURCE_GROUP, group, u32::MAX, 0, 0].map(u32::to_ne_bytes).concat();
     let length = octets(block.first()).len();
     let mut head = vec![0; layout.head];
     // Source and destination, then the masks of both.
     put(&mut head, length, &octets(block.first()));
     put(&mut head, 3 * length, &octets(block.mask()));
-    entry(layout, head, &extension("devgroup", 0, &devgroup), &set(mark))
+    entry(layout, head, &came_through(group), &set(mark))
+}
+
+/// `-m devgroup --src-group GROUP -m addrtype --dst-type LOCAL -j MARK --set-xmark MARK/MARK`
+fn toward_host(layout: Layout, group: u32, mark: u32) -> Vec<u8> {
+    // The types of source and destination that fit, as sets, and no flags.
+    let addrtype = [[0; 2], LOCAL.to_ne_bytes(), [0; 2], [0; 2]].concat();
+    let matched = [came_through(group), extension("addrtype", 1, &addrtype)].concat();
+    entry(layout, vec![0; layout.head], &matched, &set(mark))
+}
+
+fn came_through(group: u32) -> Vec<u8> {
+    let devgroup = [SOURCE_GROUP, group, u32::MAX, 0, 0].map(u32::to_ne_bytes).concat();
+    extension("devgroup", 0, &devgroup)
 }
 
 fn set(mark: u32) -> Vec<u8> {

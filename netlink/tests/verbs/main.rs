@@ -8,6 +8,7 @@ mod pair;
 
 use std::net::IpAddr;
 
+use netlink::xtables::Own;
 use netlink::{
     Address, Block, Chain, Change, Family, Hook, Listener, MAIN, Mac, Neighbour, Netns, News, Nftables,
     Outcome, PROTOCOL, Route, Rtnetlink, Rule, Statement, Table, Veth, xtables,
@@ -301,8 +302,10 @@ fn the_older_packet_filter_is_told_the_same_beside_whatever_it_holds() {
     let pair = Pair::new();
     let marks = xtables::Marks::Replies { input: "veth0", mark: 0x2000_0000 };
     let blocks = [block("10.96.0.0/12"), block("fd00:96::/112"), block("192.0.2.0/24")];
-    let others = xtables::Marks::Destinations { group: 83, blocks: &blocks, mark: 0x4000 };
-    let fewer = xtables::Marks::Destinations { group: 83, blocks: &blocks[..2], mark: 0x4000 };
+    let destinations = |blocks, own| xtables::Marks::Destinations { group: 83, blocks, own, mark: 0x4000 };
+    let others = destinations(&blocks[..], Own::Left);
+    let fewer = destinations(&blocks[..2], Own::Left);
+    let with_host = destinations(&blocks[..2], Own::Marked);
     Netns::open(&pair.pod.path())
         .unwrap()
         .run(|| {
@@ -319,6 +322,12 @@ fn the_older_packet_filter_is_told_the_same_beside_whatever_it_holds() {
                 // Another list takes the place of the first.
                 assert_eq!(xtables::mark(family, &fewer).unwrap(), Some(family == Family::V4));
                 assert_eq!(is(&others), Some(family == Family::V6));
+                // So does the host itself beside the blocks.
+                assert_eq!(xtables::mark(family, &with_host).unwrap(), Some(true));
+                assert_eq!(xtables::mark(family, &with_host).unwrap(), Some(false));
+                assert_eq!((is(&with_host), is(&fewer)), (Some(true), Some(false)));
+                assert_eq!(xtables::mark(family, &fewer).unwrap(), Some(true));
+                assert_eq!((is(&with_host), is(&fewer)), (Some(false), Some(true)));
             }
         })
         .unwrap();

@@ -168,5 +168,24 @@ fn services_are_reached_from_pods_and_from_outside() {
             }
         }
     }
+    // A pod asks its own node, which is reached through its cable: whichever policy, it gets an answer, be it from the other node.
+    for (pod, node) in [(&near, "master"), (&second, "master"), (&far, "worker"), (&both, "worker")] {
+        for address in stage.node_addresses(node) {
+            let what = format!("{} asks NodePort {entry} of {node} at {address}", pod.name);
+            all_answer(&stage, &what, &web, || space.ask(&pod.name, &target(address, entry), 20));
+            for _ in 0..TRIES {
+                let answer = space.ask(&pod.name, &target(address, kept), 20);
+                let answer = answer.unwrap_or_else(|error| {
+                    panic!(
+                        "{} asks NodePort {kept} of {node} at {address}: {error}\n{}",
+                        pod.name,
+                        stage.logs()
+                    )
+                });
+                let (_, name) = heard(&answer);
+                assert!(web.iter().any(|pod| pod.name == name), "{name}");
+            }
+        }
+    }
     space.clear(PATIENCE);
 }

@@ -24,7 +24,7 @@ use std::{env, fs};
 
 use serde_json::json;
 use testbed::Peer;
-use testbed::kernels::{Kernel, Program};
+use testbed::kernels::{Kernel, Program, Reach};
 
 use call::Runtime;
 use space::Space;
@@ -76,6 +76,7 @@ fn main() {
                 (PEER, peer.to_str().unwrap()),
             ],
             beside: &[&program, &peer],
+            reach: Reach::Nothing,
         };
         let outcome = Kernel::Uml.run(&measure, PATIENCE).unwrap();
         assert_eq!(outcome.status, 0, "{}", outcome.output);

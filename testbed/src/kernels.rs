@@ -6,6 +6,7 @@ mod ramdisk;
 mod root;
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -35,6 +36,21 @@ pub enum Kernel {
     Cloud,
 }
 
+/// Where packets can go from a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nowhere.
+    Nothing,
+    /// To servers on this machine's loopback, as [`THIS_MACHINE`], from a NIC that the program has to set up as [`OWN_ADDRESS`];
+    /// in [`Kernel::Cloud`] only.
+    ThisMachine,
+}
+
+/// This machine as seen from a kernel: QEMU's user network has it so.
+pub const THIS_MACHINE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// Which address the kernel's side has there, of a /24.
+pub const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
 /// What is to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
@@ -44,8 +60,10 @@ pub struct Program<'a> {
     pub arguments: &'a [&'a str],
     /// Its environment, beside `PATH`.
     pub environment: &'a [(&'a str, &'a str)],
-    /// Programs that it starts, each at the same path in there, too. `sh` and its like, `ip`, `iptables` and `modprobe` are there.
+    /// Programs that it starts, and files that it reads, each at the same path in there, too. `sh` and its like, `ip`, `iptables` and `modprobe` are there.
     pub beside: &'a [&'a Path],
+    /// Where its packets can go.
+    pub reach: Reach,
 }
 
 /// What came of it.
@@ -81,7 +99,7 @@ impl Kernel {
         let ramdisk = scratch.path().join("ramdisk");
         root::write(&ramdisk, &machine, program)?;
         let console = scratch.path().join("console.log");
-        let (command, name) = (machine.command(&ramdisk, scratch.path()), machine.name());
+        let (command, name) = (machine.command(&ramdisk, scratch.path(), program.reach), machine.name());
         let begun = Instant::now();
         let killed = attend(command, name, &console, patience)?;
         let said = fs::read(&console).map_err(Error::file("read", &console))?;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use testbed::kernels::{Kernel, Outcome, Program};
+use testbed::kernels::{Kernel, Outcome, Program, Reach};
 
 /// Emulated, on a machine whose cores all do something else.
 const PATIENCE: Duration = Duration::from_mins(8);
@@ -59,6 +59,7 @@ impl Suite {
             arguments: &["--test-threads", "2"],
             environment: &[("SPIDERPOOL_KERNEL", features)],
             beside: &[&plugin],
+            reach: Reach::Nothing,
         };
         let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         kernel.run(&program, PATIENCE).unwrap()
@@ -102,6 +103,7 @@ fn shell(kernel: Kernel, script: &str, patience: Duration) -> Result<Outcome, te
         arguments: &["-c", script],
         environment: &[("WORD", "it's here")],
         beside: &[],
+        reach: Reach::Nothing,
     };
     kernel.run(&program, patience)
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::cache::{self, CacheLock};
 use crate::debian::Packages;
 use crate::error::Error;
-use crate::kernels::Kernel;
+use crate::kernels::{Kernel, Reach};
 use crate::node_programs::{self, LIBRARIES, debian};
 use crate::programs::{given_folders, locate};
 use crate::progress;
@@ -95,7 +95,7 @@ impl Machine {
     }
 
     /// The command that boots the kernel, with its console on stdin and stdout; it ends with the kernel, and with it all.
-    pub(crate) fn command(&self, ramdisk: &Path, folder: &Path) -> Command {
+    pub(crate) fn command(&self, ramdisk: &Path, folder: &Path, reach: Reach) -> Command {
         let mut command = match self {
             Self::Uml { kernel, modules: _ } => {
                 // A guest is many processes; in a process namespace of their own they all end when the first one does.
@@ -114,8 +114,16 @@ impl Machine {
                         command.arg("-L").arg(tree.join("usr/share").join(data));
                     }
                 }
-                // Nothing but a serial line: no network, no display, no disk.
+                // Nothing but a serial line: no display, no disk.
                 command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]);
+                if reach == Reach::ThisMachine {
+                    command.args([
+                        "-netdev",
+                        "user,id=machine",
+                        "-device",
+                        "virtio-net-pci,netdev=machine,romfile=",
+                    ]);
+                }
                 // Never KVM: where there seems to be one it may be another emulator's, which is worse than this one.
                 command.args(["-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2"]);
                 command.args(["-m", MEMORY, "-no-reboot", "-kernel"]).arg(kernel).arg("-initrd").arg(ramdisk);

@@ -9,7 +9,8 @@ use crate::error::Error;
 /// Packet filters, and what the protocols and interfaces of nodes and pods are.
 const FOLDERS: [&str; 6] = ["8021q", "bridge", "core", "ipv4", "ipv6", "netfilter"];
 /// Interfaces that are drivers, by their files' names.
-const DRIVERS: [&str; 8] = ["bonding", "dummy", "ifb", "ipvlan", "macvlan", "tun", "veth", "vrf"];
+const DRIVERS: [&str; 9] =
+    ["bonding", "dummy", "ifb", "ipvlan", "macvlan", "tun", "veth", "virtio_net", "vrf"];
 
 /// Returns the files that `modprobe` reads and the modules, by their paths in the folder of a kernel's modules.
 pub(crate) fn of_networks(folder: &Path) -> Result<BTreeSet<PathBuf>, Error> {

@@ -113,7 +113,7 @@ fn library(line: &str) -> Option<(PathBuf, PathBuf)> {
 
 /// What PID 1 runs.
 fn script(program: &Program<'_>) -> String {
-    let Program { path, arguments, environment, beside: _ } = program;
+    let Program { path, arguments, environment, beside: _, reach: _ } = program;
     let mut script = "exec env".to_owned();
     let settings = environment.iter().map(|(name, value)| format!("{name}={value}"));
     let words = settings.chain([path.display().to_string()]);
@@ -128,6 +128,7 @@ fn script(program: &Program<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Reach;
 
     #[test]
     fn a_library_is_put_where_it_is_looked_for_and_the_loader_where_the_program_says() {
@@ -149,6 +150,7 @@ mod tests {
             arguments: &["it's", "$HOME"],
             environment: &[("KEY", "one two")],
             beside: &[],
+            reach: Reach::Nothing,
         };
         assert_eq!(script(&program), "exec env 'KEY=one two' '/a b' 'it'\\''s' '$HOME' 2>&1\n");
     }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::call::Runtime;
+use crate::space::Space;
 use crate::world::{Kind, World};
 
 fn vlan(id: u64) -> Runtime {
@@ -131,6 +132,28 @@ fn a_master_without_vlan_is_only_set_up() {
     assert_eq!(world.node.all(), before);
     assert_eq!(runtime.records(), ["eth1.json"]);
     assert!(runtime.log().contains("set eth1 up"), "{}", runtime.log());
+}
+
+/// What the controller writes for a cloud's second NIC, which the image left as the cloud plugged it in.
+#[test]
+fn a_pod_on_a_nic_that_was_down_is_heard_and_has_the_mtu_that_was_asked_for() {
+    let world = World::new();
+    world.node.ip("link set eth1 down");
+    world.outside.ip("link set port1 mtu 8500");
+    world.outside.ip("address add 10.8.1.1/24 dev port1");
+    let pod = Space::new();
+    let lay = |mtu: u32| {
+        format!("link add link eth1 name net1 mtu {mtu} netns {} type macvlan mode bridge", pod.pid())
+    };
+    assert!(world.node.try_ip(&lay(8500)).is_err(), "the kernel gives no more than the NIC has");
+    let runtime = Runtime::new(json!({ "interfaces": ["eth1"], "mtu": 8500 }));
+    runtime.must(&world.node, "ADD");
+    world.node.ip(&lay(8500));
+    pod.ip("address add 10.8.1.5/24 dev net1");
+    pod.ip("link set net1 up");
+    world.outside.serve("10.8.1.1:80");
+    assert_eq!(pod.call("10.8.1.1:80"), Some([10, 8, 1, 5].into()));
+    runtime.must(&world.node, "CHECK");
 }
 
 #[test]

@@ -28,7 +28,7 @@ const PODS: [(&str, &str); 2] = [("near", "master"), ("far", "worker")];
 
 fn main() {
     let is_brief = std::env::var("SPIDERPOOL_BENCH").is_ok_and(|value| value == "brief");
-    let (rounds, length) = if is_brief { (1, "1s") } else { (5, "3s") };
+    let (rounds, length) = if is_brief { (1, "1s") } else { (15, "1s") };
     println!("\n== packets between pods of two nodes, beside bare ipvlan, {rounds} x {length} each in turn");
     let programs = built::product("spiderpool-agent");
     let product = Product::in_folder(programs.parent().unwrap()).unwrap();
@@ -58,8 +58,10 @@ fn main() {
             own_rtt / rtt
         );
         println!(
-            "| {:<52} | {own_mbit:>6.0} Mbit/s | one connection; {:.2} x bare ipvlan |",
+            "| {:<52} | {own_mbit:>6.0} Mbit/s | one connection, {:.0} to {:.0}; {:.2} x bare ipvlan |",
             "",
+            extreme(&way.mbit, f64::min),
+            extreme(&way.mbit, f64::max),
             own_mbit / mbit
         );
     }
@@ -91,6 +93,10 @@ fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn extreme(values: &[f64], of: fn(f64, f64) -> f64) -> f64 {
+    values.iter().copied().reduce(of).unwrap_or(f64::NAN)
 }
 
 /// Runs kubectl until it says something.

@@ -1,6 +1,6 @@
 //! Having a plan's steps done: all of them, or none.
 
-use std::io;
+use std::{fs, io};
 
 use netlink::{Bond, Change, Error, Link, Outcome, Rtnetlink, Vlan};
 
@@ -54,6 +54,13 @@ pub(crate) fn missing(request: &Request) -> Result<Vec<String>, Failed> {
     Ok(plan.steps.iter().map(Step::to_string).collect())
 }
 
+/// Has an interface that nobody had up, and that is to be up for pods, not listen to routers (RFC 4861): what they advertise there would
+/// give the node addresses of the pods' network, and a default route beside its own. Pods listen for themselves.
+fn keep_from_routers(name: &str) {
+    // There is no such file where there is no IPv6, and where the interface is in use without it nothing is lost either.
+    fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0").unwrap_or_default();
+}
+
 struct Work {
     netlink: Rtnetlink,
     /// What takes back what was done, in the order of that.
@@ -64,6 +71,7 @@ impl Work {
     fn step(&mut self, step: &Step) -> Result<(), Failed> {
         match step {
             Step::SetUp(device) => {
+                keep_from_routers(device);
                 let device = self.link(device)?.index;
                 self.change(Change::SetUp(device), Change::SetDown(device))
             }

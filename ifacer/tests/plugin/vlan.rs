@@ -1,5 +1,7 @@
 //! VLANs, and NICs that are only set up.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::call::Runtime;
@@ -119,12 +121,16 @@ fn a_master_without_vlan_is_only_set_up() {
     let mut runtime = Runtime::new(json!({ "interfaces": ["eth1"], "vlanID": 0, "bond": null }));
     runtime.must(&world.node, "ADD");
     assert_eq!(world.node.all(), before);
+    let listens =
+        || world.node.inside(|| fs::read_to_string("/proc/sys/net/ipv6/conf/eth1/accept_ra").unwrap());
+    assert_eq!(listens(), "1\n", "what was up is left as it is");
     world.node.ip("link set eth1 down");
     let (code, message) = runtime.fails(&world.node, "CHECK");
     assert!(code == 103 && message.contains("set eth1 up"), "{message}");
     runtime.must(&world.node, "STATUS");
     runtime.must(&world.node, "ADD");
     assert_eq!(world.node.all(), before);
+    assert_eq!(listens(), "0\n", "a router there would give the node another default route");
     runtime.must(&world.node, "CHECK");
     // One interface needs no bond, whatever is said of one.
     runtime.network["bond"] = json!({ "name": "bond0", "mode": 9 });

@@ -13,9 +13,11 @@ use crate::stage::{PATIENCE, SECOND_NETWORK, Stage, stage, stage_alone};
 
 /// Where the probe of every pod takes connections.
 const TCP: u16 = 8081;
+/// Where it answers each datagram with one.
+const UDP: u16 = 8080;
 /// Where every kubelet does.
 pub(crate) const KUBELET: u16 = 10_250;
-/// For how long the connections come that must all come about, and how often.
+/// For how long there is traffic that must all arrive, and how often something is sent.
 const LOOP: [&str; 6] = ["--interval", "100ms", "--for", "25s", "--timeout", "10s"];
 
 pub(crate) fn at(address: IpAddr, port: u16) -> String {
@@ -57,12 +59,16 @@ fn kill_agents(stage: &Stage) {
 }
 
 #[test]
-fn no_connection_is_lost_while_agents_are_killed_and_a_pod_follows_its_nodes_addresses() {
+fn no_packet_is_lost_while_agents_are_killed_and_a_pod_follows_its_nodes_addresses() {
     let stage = stage_alone();
     let space = Space::new(&stage, "steady");
     let [near, far] = space.run([Draft::new("near", "master"), Draft::new("far", "worker")]);
     let own = stage.node_addresses("master")[0];
-    let targets = [at(far.of("eth0")[0], TCP), at(far.of("eth0")[1], TCP), at(own, KUBELET)];
+    let [v4, v6] = far.of("eth0")[..] else { panic!("{far:?}") };
+    // What is lost of a connection is sent again, of a datagram it is not.
+    let datagrams = [v4, v6].map(|address| format!("udp://{}", at(address, UDP)));
+    let connections = [at(v4, TCP), at(v6, TCP), at(own, KUBELET)];
+    let targets: Vec<String> = connections.into_iter().chain(datagrams).collect();
     let lost = thread::scope(|scope| {
         let loops: Vec<_> =
             targets.iter().map(|target| scope.spawn(|| connect(&space, &near, target))).collect();

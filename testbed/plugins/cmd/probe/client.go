@@ -147,6 +147,27 @@ type losses struct {
 	LastError string  `json:"last_error,omitempty"`
 }
 
+// connects returns what the loop does again and again: a connection, or one datagram and its answer, of which nothing is sent twice.
+func connects(target, from string, timeout time.Duration) (func() error, error) {
+	if address, isDatagram := strings.CutPrefix(target, "udp://"); isDatagram {
+		return func() error {
+			_, err := getRaw("udp", address, from, timeout)
+			return err
+		}, nil
+	}
+	d, err := dialer("tcp", from, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		c, err := d.Dial("tcp", target)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	}, nil
+}
+
 func loop(args []string) error {
 	flags := flag.NewFlagSet("loop", flag.ExitOnError)
 	from := flags.String("from", "", "own address to use")
@@ -157,9 +178,9 @@ func loop(args []string) error {
 		return err
 	}
 	if flags.NArg() != 1 {
-		return fmt.Errorf("loop needs one HOST:PORT after its flags, got %d", flags.NArg())
+		return fmt.Errorf("loop needs one target after its flags, got %d", flags.NArg())
 	}
-	d, err := dialer("tcp", *from, *timeout)
+	once, err := connects(flags.Arg(0), *from, *timeout)
 	if err != nil {
 		return err
 	}
@@ -176,11 +197,8 @@ func loop(args []string) error {
 		sent++
 		go func() {
 			t := try{begun: time.Now()}
-			c, err := d.Dial("tcp", flags.Arg(0))
-			t.ended, t.err = time.Now(), err
-			if err == nil {
-				_ = c.Close()
-			}
+			t.err = once()
+			t.ended = time.Now()
 			tries <- t
 		}()
 	}
@@ -201,7 +219,7 @@ func loop(args []string) error {
 		return err
 	}
 	if l.Lost == l.Sent {
-		return fmt.Errorf("none of %d connections came about: %s", l.Sent, l.LastError)
+		return fmt.Errorf("none of %d tries came about: %s", l.Sent, l.LastError)
 	}
 	return nil
 }

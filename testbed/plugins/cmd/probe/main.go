@@ -9,8 +9,9 @@ import (
 
 const usage = `probe serve [--port N]                                   answer HTTP and UDP on port N, raw TCP on N+1 and measure on N+2, until ended
 probe get [--from IP] [--timeout D] TARGET               ask once; TARGET is http://…, tcp://HOST:PORT or udp://HOST:PORT
-probe loop [--interval D] [--for D] [--timeout D] [--from IP] HOST:PORT
-                                                         connect again and again, and say how often it failed
+probe loop [--interval D] [--for D] [--timeout D] [--from IP] TARGET
+                                                         connect to HOST:PORT, or send udp://HOST:PORT one datagram, again and again, and say
+                                                         how often nothing came back
 probe measure [--for D] HOST:PORT                        round trips of one byte, and as much as goes through
 Every answer is one line of JSON. An IPv6 address stands in brackets. Ends with 1 when what was asked did not come.`
 

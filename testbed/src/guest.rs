@@ -23,7 +23,7 @@ use crate::netns::Netns;
 use crate::node_programs::NodePrograms;
 
 use door::Door;
-pub(crate) use software::Software;
+pub(crate) use software::{LocalTraffic, Software};
 
 /// PID 1 of every guest.
 const INIT: &str = include_str!("guest/init.sh");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::aliyun::{Cloud, Simulator, Topology};
 use crate::control_plane::ControlPlane;
 use crate::error::{Error, tail};
-use crate::guest::{Guest, Software};
+use crate::guest::{Guest, LocalTraffic, Software};
 use crate::image::Archive;
 use crate::place::Place;
 use crate::plugins::Plugins;
@@ -158,9 +158,14 @@ impl Nodes {
         };
         say("booting the nodes");
         machines.boot(&plane.folder().join("nodes"), |instance, number| {
+            // With the product services answer whatever kube-proxy believes, so each node's is made to believe something else.
+            let local = match &product {
+                Some(_) if number % 2 == 1 => LocalTraffic::ByInterface,
+                _ => LocalTraffic::ByBlocks,
+            };
             Some(Software {
                 cluster: &plane,
-                number,
+                local,
                 server: server.clone(),
                 ranges: ranges.clone(),
                 provider_id: regions_provider_id(instance),

@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::stage::{Stage, eventually};
+use crate::stage::{Controller, Stage, eventually};
 
 async fn holder(stage: &Stage) -> Option<String> {
     let api: Api<Lease> = Api::namespaced(stage.client.clone(), &stage.name);
@@ -63,21 +63,35 @@ async fn a_controller_whose_lease_is_stolen_writes_no_more() {
     assert!(!stage.says("b", 1).await.0.contains(&stage.v4(1, 88).to_string()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_controller_that_loses_its_lease_in_mid_write_stops_there() {
+/// Twenty nodes, which are eighty pools, and their controller: frozen as soon as there is a pool; and how many there are.
+async fn stopped_while_it_writes(letters: &[String]) -> (Stage, Controller, usize) {
     let stage = Stage::empty().await;
-    let letters: Vec<String> = (b'a'..b'u').map(|letter| char::from(letter).to_string()).collect();
     for (place, letter) in letters.iter().enumerate() {
         stage.instance(letter, u8::try_from(place).unwrap());
         stage.node(letter, Some(letter)).await;
     }
-    let first = stage.play().await;
+    let controller = stage.play().await;
     eventually("it is in the middle of its writes", async || {
-        (!stage.pools().await.is_empty()).then(|| first.signal("STOP"))
+        (!stage.pools().await.is_empty()).then(|| controller.signal("STOP"))
     })
     .await;
-    let frozen = stage.pools().await.len();
-    assert!(frozen < 80, "stopped too late to be in the middle");
+    let written = stage.pools().await.len();
+    (stage, controller, written)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_loses_its_lease_in_mid_write_stops_there() {
+    let letters: Vec<String> = (b'a'..b'u').map(|letter| char::from(letter).to_string()).collect();
+    let mut tries = 0;
+    let (stage, first) = loop {
+        let (stage, first, written) = stopped_while_it_writes(&letters).await;
+        if written < 80 {
+            break (stage, first);
+        }
+        // A busy machine lets it write all before anybody looks.
+        tries += 1;
+        assert!(tries < 5, "stopped too late to be in the middle");
+    };
 
     let second = stage.controller();
     let all: Vec<&str> = letters.iter().map(String::as_str).collect();

@@ -164,7 +164,8 @@ async fn records_that_no_agent_looks_after_are_freed_when_their_pod_is_gone() {
     let api: Api<SpiderIPPool> = Api::all(stage.client.clone());
     let version = api.get(&still).await.unwrap().resource_version();
 
-    let _controller = stage.play().await;
+    let controller = stage.play().await;
+    controller.says("leading").await;
     repaired("what is nobody's is free", async || {
         let kept = [1, 4, 7].map(|last| at(last).to_string());
         (held(&stage, &pool).await == kept).then_some(())
@@ -197,7 +198,8 @@ async fn a_fixed_address_waits_in_a_shared_pool_for_as_long_as_its_set_wants_it(
     let pool = shared_pool(&stage, "fixed").await;
     let of = |ordinal: u8| record(&format!("{set}-{ordinal}"), "old", "no-such-node");
     hold(&stage, &pool, &[(at(1), of(0)), (at(2), of(1))]).await;
-    let _controller = stage.play().await;
+    let controller = stage.play().await;
+    controller.says("leading").await;
     repaired("the one that is not wanted is free", async || {
         (held(&stage, &pool).await == [at(1).to_string()]).then_some(())
     })
@@ -252,7 +254,8 @@ async fn a_pool_with_more_records_than_one_look_asks_about_is_looked_at_to_its_e
     let last = many(700);
     let records: Vec<_> = odd.chain([(last, record("nobody", "u1", "no-such-node"))]).collect();
     hold(&stage, &pool, &records).await;
-    let _controller = stage.play().await;
+    let controller = stage.play().await;
+    controller.says("leading").await;
     repaired("the last one is free", async || {
         let held = held(&stage, &pool).await;
         (!held.contains(&last.to_string())).then_some(())

@@ -16,13 +16,22 @@ use crate::nodes::Ranges;
 const START: &str = include_str!("software.sh");
 const CONTAINERD: &str = include_str!("containerd.toml");
 
+/// How kube-proxy tells what is from its own cluster, which it does not masquerade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LocalTraffic {
+    /// By the addresses that the cluster takes to be its pods'.
+    ByBlocks,
+    /// By the interfaces through which pods' packets come.
+    ByInterface,
+}
+
 /// What the node of a cluster runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Software<'a> {
     /// The cluster that it joins.
     pub(crate) cluster: &'a Cluster,
-    /// Which node of it this is, counted from 0.
-    pub(crate) number: usize,
+    /// What kube-proxy takes to be from its own cluster.
+    pub(crate) local: LocalTraffic,
     /// Where the API server is, as guests reach it.
     pub(crate) server: String,
     /// What the cluster takes to be its own.
@@ -46,7 +55,7 @@ impl Software<'_> {
         nics: &[GuestNic],
         programs: &NodePrograms,
     ) -> Result<String, Error> {
-        let Self { cluster, number, server, ranges, provider_id, images, plugins, networks } = self;
+        let Self { cluster, local, server, ranges, provider_id, images, plugins, networks } = self;
         let write = |file: &str, text: &str| {
             let path = folder.join(file);
             fs::write(&path, text).map_err(Error::file("write", &path))
@@ -59,7 +68,7 @@ impl Software<'_> {
         let authority = folder.join("ca.crt");
         write("ca.crt", &cluster.pki().authority()?)?;
         write("kubelet.yaml", &format!("{:#}\n", kubelet(provider_id, ranges, &authority)))?;
-        write("kube-proxy.yaml", &format!("{:#}\n", kube_proxy(node, *number, ranges, folder)))?;
+        write("kube-proxy.yaml", &format!("{:#}\n", kube_proxy(node, *local, ranges, folder)))?;
         let runc = programs.debian.join("usr/sbin/runc");
         write(
             "containerd.toml",
@@ -130,7 +139,7 @@ fn kubelet(provider_id: &str, ranges: &Ranges, authority: &Path) -> Value {
     })
 }
 
-fn kube_proxy(node: &str, number: usize, ranges: &Ranges, folder: &Path) -> Value {
+fn kube_proxy(node: &str, local: LocalTraffic, ranges: &Ranges, folder: &Path) -> Value {
     let mut config = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -140,13 +149,15 @@ fn kube_proxy(node: &str, number: usize, ranges: &Ranges, folder: &Path) -> Valu
         // A guest's kernel lets nobody set these.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},
     });
-    // What kube-proxy takes to be its own cluster's it does not masquerade, so both ways to tell that must do.
-    if number.is_multiple_of(2) {
-        let pods: Vec<String> = ranges.pods.iter().map(ToString::to_string).collect();
-        config["clusterCIDR"] = pods.join(",").into();
-    } else {
-        config["detectLocalMode"] = "InterfaceNamePrefix".into();
-        config["detectLocal"] = json!({"interfaceNamePrefix": "veth"});
+    match local {
+        LocalTraffic::ByBlocks => {
+            let pods: Vec<String> = ranges.pods.iter().map(ToString::to_string).collect();
+            config["clusterCIDR"] = pods.join(",").into();
+        }
+        LocalTraffic::ByInterface => {
+            config["detectLocalMode"] = "InterfaceNamePrefix".into();
+            config["detectLocal"] = json!({"interfaceNamePrefix": "veth"});
+        }
     }
     config
 }

@@ -1,12 +1,10 @@
 //! Reverse path filters of nodes with three NICs, and of pods with an interface on each.
 
-use std::net::IpAddr;
-
 use testbed::Plugins;
 
 use crate::paths::{KUBELET, at};
 use crate::pod::Draft;
-use crate::services::{NODES, heard, target};
+use crate::services::{heard, target};
 use crate::space::Space;
 use crate::stage::{PATIENCE, SECOND_NETWORK, Stage, THIRD_NETWORK, stage_alone};
 
@@ -38,29 +36,21 @@ fn each_of_three_interfaces_works_whatever_reverse_path_filter_the_node_has() {
         let [three] = space.run([Draft::new(&name, "worker").networks(&further)]);
         // The kernel has such a filter for IPv4 only, so once is enough for IPv6.
         let families = if how == 1 { 2 } else { 1 };
-        for interface in ["eth0", "net1", "net2"] {
-            for address in three.of(interface).into_iter().take(families) {
-                // From its own subnet and from the others.
-                for other in &others {
-                    space.reaches(other, other.of("eth0")[usize::from(address.is_ipv6())], &three, address);
+        for (n, interface) in ["eth0", "net1", "net2"].into_iter().enumerate() {
+            for (family, address) in three.of(interface).into_iter().take(families).enumerate() {
+                // From its own subnet and from another, and from the node.
+                for other in [&others[n], &others[(n + 1) % others.len()]] {
+                    space.reaches(other, other.of("eth0")[family], &three, address);
                 }
-                for node in NODES {
-                    let ask = format!("'{}' get --timeout 20s '{}'", probe.display(), target(address, 8080));
-                    let answer = stage.guest(node).sh(&ask).unwrap_or_else(|error| {
-                        panic!("{node} does not reach {interface} at {address}, rp_filter {how}: {error}")
-                    });
-                    assert_eq!(heard(&serde_json::from_str(&answer).unwrap()).1, name, "{node} to {address}");
-                }
+                let ask = format!("'{}' get --timeout 20s '{}'", probe.display(), target(address, 8080));
+                let answer = stage.guest("worker").sh(&ask).unwrap_or_else(|error| {
+                    panic!("the node does not reach {interface} at {address}, rp_filter {how}: {error}")
+                });
+                assert_eq!(heard(&serde_json::from_str(&answer).unwrap()).1, name, "{address}");
+                space.reaches(&three, address, &others[n], others[n].of("eth0")[family]);
             }
         }
-        for (other, interface) in others.iter().zip(["eth0", "net1", "net2"]) {
-            for (source, address) in three.of(interface).into_iter().zip(other.of("eth0")).take(families) {
-                space.reaches(&three, source, other, address);
-            }
-        }
-        let nodes = NODES.iter().flat_map(|node| stage.node_addresses(node).into_iter().take(families));
-        let nodes: Vec<IpAddr> = nodes.collect();
-        for address in nodes {
+        for address in stage.node_addresses("worker").into_iter().take(families) {
             let look = ["/bin/probe", "loop", "--for", "200ms", "--timeout", "10s", &at(address, KUBELET)];
             space.exec(&name, &look).unwrap_or_else(|error| panic!("{address}, rp_filter {how}: {error}"));
         }

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use testbed::{PEER_V4, PEER_V6, Plugins};
 
+use crate::paths::at;
 use crate::pod::{Draft, Pod};
 use crate::space::Space;
 use crate::stage::{PATIENCE, SECOND_NETWORK, Stage, stage};
@@ -171,19 +172,16 @@ fn services_are_reached_from_pods_and_from_outside() {
     // A pod asks its own node, which is reached through its cable: whichever policy, it gets an answer, be it from the other node.
     for (pod, node) in [(&near, "master"), (&second, "master"), (&far, "worker"), (&both, "worker")] {
         for address in stage.node_addresses(node) {
-            let what = format!("{} asks NodePort {entry} of {node} at {address}", pod.name);
-            all_answer(&stage, &what, &web, || space.ask(&pod.name, &target(address, entry), 20));
-            for _ in 0..TRIES {
-                let answer = space.ask(&pod.name, &target(address, kept), 20);
-                let answer = answer.unwrap_or_else(|error| {
-                    panic!(
-                        "{} asks NodePort {kept} of {node} at {address}: {error}\n{}",
-                        pod.name,
-                        stage.logs()
-                    )
-                });
-                let (_, name) = heard(&answer);
-                assert!(web.iter().any(|pod| pod.name == name), "{name}");
+            for port in [entry, kept] {
+                // Twenty connections, so some of them go to the other node.
+                let often = ["--interval", "100ms", "--for", "2s", "--timeout", "20s"];
+                let said = space
+                    .exec(&pod.name, &[&["/bin/probe", "loop"], &often[..], &[&at(address, port)]].concat());
+                let said: Value = serde_json::from_str(&said.unwrap_or_else(|error| {
+                    panic!("{} asks {port} of {node} at {address}: {error}\n{}", pod.name, stage.logs())
+                }))
+                .unwrap();
+                assert!(said["sent"].as_u64() > Some(10) && said["lost"] == 0, "{}: {said}", pod.name);
             }
         }
     }

@@ -5,7 +5,7 @@ use testbed::{WORLD_V4, WORLD_V6};
 
 use crate::pod::Draft;
 use crate::space::Space;
-use crate::stage::{PATIENCE, stage};
+use crate::stage::{PATIENCE, stage_alone};
 
 /// The last address that the master's first NIC has for crowds: no pool gives it out before 100 others.
 const OWN: [&str; 2] = ["172.31.200.110/20", "2001:db8:31:c0ac:0:0:c8:6e/64"];
@@ -35,7 +35,8 @@ fn network(name: &str, namespace: &str, kind: &str, mode: &str, addresses: [&str
 
 #[test]
 fn a_foreign_address_and_a_foreign_mac_get_nothing_through() {
-    let stage = stage();
+    // Beside other pods' ipvlan interfaces no macvlan can stand on the NIC.
+    let stage = stage_alone();
     let space = Space::new(&stage, "strangers");
     let kinds = [
         ("own", "ipvlan", "l2", OWN),

@@ -71,10 +71,7 @@ struct Play {
 impl Play {
     async fn begin(asked: Asked) -> Self {
         let (stage, plane) = Stage::on_a_plane_of_its_own().await;
-        for (at, letter) in ["a", "b"].into_iter().enumerate() {
-            stage.instance(letter, u8::try_from(at).unwrap());
-            stage.node(letter, Some(letter)).await;
-        }
+        stage.with_two_nodes().await;
         stage.namespace().await;
         let mut leader = None;
         if asked == Asked::Standby {

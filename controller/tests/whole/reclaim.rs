@@ -134,7 +134,9 @@ async fn a_node_that_is_gone_gives_back_what_its_pods_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_no_agent_looks_after_are_freed_when_their_pod_is_gone() {
-    let stage = Stage::two_nodes().await;
+    // Pools of other tests, of which one is large, would take their share of each pass.
+    let (stage, _plane) = Stage::on_a_plane_of_its_own().await;
+    stage.with_two_nodes().await;
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let ready = |status: &str| {
         json!({"status": {"conditions": [{"type": "Ready", "status": status, "reason": "r", "message": "m",

@@ -88,11 +88,16 @@ impl Stage {
     /// Two nodes, `a` and `b`, two NICs each, five IPv4 and two IPv6 addresses a NIC.
     pub(crate) async fn two_nodes() -> Self {
         let stage = Self::empty().await;
-        for (at, letter) in ["a", "b"].into_iter().enumerate() {
-            stage.instance(letter, u8::try_from(at).unwrap());
-            stage.node(letter, Some(letter)).await;
-        }
+        stage.with_two_nodes().await;
         stage
+    }
+
+    /// Adds the two nodes.
+    pub(crate) async fn with_two_nodes(&self) {
+        for (at, letter) in ["a", "b"].into_iter().enumerate() {
+            self.instance(letter, u8::try_from(at).unwrap());
+            self.node(letter, Some(letter)).await;
+        }
     }
 
     /// Creates an instance with two NICs; `place` keeps its addresses apart from those of others.

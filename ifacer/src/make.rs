@@ -57,7 +57,7 @@ pub(crate) fn missing(request: &Request) -> Result<Vec<String>, Failed> {
 /// Has an interface that nobody had up, and that is to be up for pods, not listen to routers (RFC 4861): what they advertise there would
 /// give the node addresses of the pods' network, and a default route beside its own. Pods listen for themselves.
 fn keep_from_routers(name: &str) {
-    // There is no such file where there is no IPv6, and where the interface is in use without it nothing is lost either.
+    // Where the interface has no IPv6 there is no such file, and nothing to keep from it.
     fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0").unwrap_or_default();
 }
 
@@ -71,9 +71,9 @@ impl Work {
     fn step(&mut self, step: &Step) -> Result<(), Failed> {
         match step {
             Step::SetUp(device) => {
+                let link = self.link(device)?.index;
                 keep_from_routers(device);
-                let device = self.link(device)?.index;
-                self.change(Change::SetUp(device), Change::SetDown(device))
+                self.change(Change::SetUp(link), Change::SetDown(link))
             }
             Step::RaiseMtu { device, mtu } => {
                 let link = self.link(device)?;

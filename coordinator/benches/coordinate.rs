@@ -105,13 +105,55 @@ impl Series {
     }
 }
 
-/// Times things in turn, so that whatever else the machine does hits all alike.
-fn measure<const N: usize>(rounds: Rounds, mut things: [(&'static str, &mut dyn FnMut()); N]) -> [Series; N] {
+/// One pod at a time, and the runtime's calls for its interfaces.
+struct Stage {
+    pod: Space,
+    /// Of its addresses.
+    last: u8,
+    calls: Vec<Runtime>,
+}
+
+impl Stage {
+    fn new(world: &World, program: &Path, container: &str, nics: &[&str]) -> Self {
+        let last = if container == PEERS_CONTAINER { 6 } else { 5 };
+        let pod = world.pod(last);
+        let call = |nic: &&str| {
+            let mut runtime = Runtime::new(&pod, container).with_interface(nic);
+            program.clone_into(&mut runtime.program);
+            runtime
+        };
+        let calls = nics.iter().map(call).collect();
+        Self { pod, last, calls }
+    }
+
+    /// Puts a new pod in its place: a runtime's ADD never finds one that another ADD has seen. The kernel takes its time to forget
+    /// the former one's addresses.
+    fn renew(&mut self, world: &World) {
+        self.last = if self.last > 240 { self.last - 200 } else { self.last + 2 };
+        self.pod = world.pod(self.last);
+        if self.calls.len() > 1 {
+            world.attach(&self.pod, "net1", 1, self.last);
+        }
+        self.calls.iter_mut().for_each(|runtime| runtime.netns = self.pod.path());
+    }
+}
+
+/// What is timed, by name.
+type Thing<'a, S> = (&'static str, &'a dyn Fn(&S));
+
+/// Times things in turn, so that whatever else the machine does hits all alike; before each round something is made ready.
+fn measure<S, const N: usize>(
+    rounds: Rounds,
+    state: &mut S,
+    ready: impl Fn(&mut S),
+    things: [Thing<'_, S>; N],
+) -> [Series; N] {
     let mut series = things.each_ref().map(|(name, _)| Series { name, times: Vec::new() });
     for round in 0..rounds.warm_ups + rounds.timed {
-        for (series, (_, work)) in series.iter_mut().zip(&mut things) {
+        ready(state);
+        for (series, (_, work)) in series.iter_mut().zip(&things) {
             let begin = Instant::now();
-            work();
+            work(state);
             if round >= rounds.warm_ups {
                 series.times.push(begin.elapsed());
             }
@@ -123,37 +165,34 @@ fn measure<const N: usize>(rounds: Rounds, mut things: [(&'static str, &mut dyn 
 /// Our plugin on this kernel.
 fn alone(program: &Path, rounds: Rounds) {
     let world = World::new();
-    let pod = world.pod(5);
-    world.attach(&pod, "net1", 1, 5);
-    let runtime = |nic: &str| {
-        let mut runtime = Runtime::new(&pod, CONTAINER).with_interface(nic);
-        program.clone_into(&mut runtime.program);
-        runtime
-    };
-    let (eth0, net1) = (runtime("eth0"), runtime("net1"));
+    let mut stage = Stage::new(&world, program, CONTAINER, &["eth0", "net1"]);
     let node = &world.node;
+    let call = |stage: &Stage, nic: usize, verb: &str| drop(stage.calls[nic].must(node, verb));
     let mut series = measure(
         rounds,
+        &mut stage,
+        |stage| stage.renew(&world),
         [
-            ("/bin/true", &mut || nothing(node)),
-            ("ADD of eth0", &mut || drop(eth0.must(node, "ADD"))),
-            ("ADD of eth0 again", &mut || drop(eth0.must(node, "ADD"))),
-            ("CHECK of eth0", &mut || drop(eth0.must(node, "CHECK"))),
-            ("ADD of net1", &mut || drop(net1.must(node, "ADD"))),
-            ("DEL of net1", &mut || drop(net1.must(node, "DEL"))),
-            ("DEL of eth0", &mut || drop(eth0.must(node, "DEL"))),
+            ("/bin/true", &|_| nothing(node)),
+            ("ADD of eth0", &|stage| call(stage, 0, "ADD")),
+            ("ADD of eth0 again", &|stage| call(stage, 0, "ADD")),
+            ("CHECK of eth0", &|stage| call(stage, 0, "CHECK")),
+            ("ADD of net1", &|stage| call(stage, 1, "ADD")),
+            ("DEL of net1", &|stage| call(stage, 1, "DEL")),
+            ("DEL of eth0", &|stage| call(stage, 0, "DEL")),
         ],
     );
     let size = fs::metadata(program).unwrap().len();
     row("size", &format!("{}.{:03} MB", size / 1_000_000, size / 1000 % 1000), "");
     row("programs that it runs", "0", "its environment has no PATH");
-    let messages = said(&eth0, "messages");
+    let eth0 = &stage.calls[0];
+    let messages = said(eth0, "messages");
     row(
         "netlink messages of an ADD of eth0",
         &messages,
         "questions and changes; the changes of a namespace in one call",
     );
-    row("changes of an ADD of eth0", &said(&eth0, "changes"), "");
+    row("changes of an ADD of eth0", &said(eth0, "changes"), "");
     for series in &mut series {
         series.print("");
     }
@@ -162,26 +201,32 @@ fn alone(program: &Path, rounds: Rounds) {
 /// Our plugin and upstream's, each with a pod of its own on one node, in a kernel where nobody minds a file in `/var/run`.
 fn beside(program: &Path, peer: &Path) {
     let world = World::new();
-    let pods = [world.pod(5), world.pod(6)];
-    let mut ours = Runtime::new(&pods[0], CONTAINER);
-    program.clone_into(&mut ours.program);
-    let mut theirs = Runtime::new(&pods[1], PEERS_CONTAINER);
-    peer.clone_into(&mut theirs.program);
+    let ours = Stage::new(&world, program, CONTAINER, &["eth0"]);
+    let mut theirs = Stage::new(&world, peer, PEERS_CONTAINER, &["eth0"]);
+    let runtime = &mut theirs.calls[0];
     // It runs iptables, and takes no nothing for an empty list.
-    theirs.search_path = Some("/sbin:/bin");
-    theirs.cluster_with("overlayPodCIDR", json!([]));
+    runtime.search_path = Some("/sbin:/bin");
+    runtime.cluster_with("overlayPodCIDR", json!([]));
     fs::create_dir_all(Path::new(PEERS_SOCKET).parent().unwrap()).unwrap();
-    symlink(theirs.network["agentSocketPath"].as_str().unwrap(), PEERS_SOCKET).unwrap();
+    symlink(runtime.network["agentSocketPath"].as_str().unwrap(), PEERS_SOCKET).unwrap();
     let node = &world.node;
-    let [mut own_add, mut their_add, mut own_del, mut their_del] = measure(
+    let call = |stage: &Stage, verb: &str| drop(stage.calls[0].must(node, verb));
+    let [mut nothing, mut own_add, mut their_add, mut own_del, mut their_del] = measure(
         Rounds { warm_ups: 2, timed: 20 },
+        &mut (ours, theirs),
+        |(ours, theirs)| {
+            ours.renew(&world);
+            theirs.renew(&world);
+        },
         [
-            ("ADD of eth0", &mut || drop(ours.must(node, "ADD"))),
-            ("upstream's ADD of eth0", &mut || drop(theirs.must(node, "ADD"))),
-            ("DEL of eth0", &mut || drop(ours.must(node, "DEL"))),
-            ("upstream's DEL of eth0", &mut || drop(theirs.must(node, "DEL"))),
+            ("/bin/true", &|_| nothing(node)),
+            ("ADD of eth0", &|(ours, _)| call(ours, "ADD")),
+            ("upstream's ADD of eth0", &|(_, theirs)| call(theirs, "ADD")),
+            ("DEL of eth0", &|(ours, _)| call(ours, "DEL")),
+            ("upstream's DEL of eth0", &|(_, theirs)| call(theirs, "DEL")),
         ],
     );
+    nothing.print("");
     for (own, their) in [(&mut own_add, &mut their_add), (&mut own_del, &mut their_del)] {
         let ratio = their.median().as_secs_f64() / own.median().as_secs_f64();
         own.print("");

@@ -3,8 +3,6 @@
 //! By nftables where the kernel has them for internet packets; else by the kernel's older packet filter, which iptables' legacy
 //! programs use. No program is run for either.
 
-use std::fs;
-
 use netlink::xtables::{self, Marks};
 use netlink::{Chain, Error, Family, Hook, Statement, Table};
 
@@ -88,25 +86,15 @@ pub fn check(sides: &Sides, families: &[Family]) -> Result<Option<String>, Error
         return Ok(None);
     }
     for family in families {
-        if !in_use(sides, *family)? || sides.in_pod(|| xtables::is_marked(*family, &MARKS))?? != Some(true) {
+        let is_marked = sides.in_pod(|| {
+            // A table that would have to be made first has no marks.
+            if xtables::is_in_use(*family) { xtables::is_marked(*family, &MARKS) } else { Ok(None) }
+        })??;
+        if is_marked != Some(true) {
             return Ok(Some(format!("mark {family} connections that come in through {POD_END}")));
         }
     }
     Ok(None)
-}
-
-/// Whether the pod has the older filter's table: asking the filter itself would load it, on a node that may do without.
-fn in_use(sides: &Sides, family: Family) -> Result<bool, Error> {
-    sides.in_pod(|| has_mangle(family))
-}
-
-/// The same of the calling thread's namespace.
-pub(crate) fn has_mangle(family: Family) -> bool {
-    let path = match family {
-        Family::V4 => "/proc/thread-self/net/ip_tables_names",
-        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
-    };
-    fs::read_to_string(path).unwrap_or_default().lines().any(|name| name == "mangle")
 }
 
 /// Takes it back.

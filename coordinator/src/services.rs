@@ -62,7 +62,7 @@ pub fn masquerade(services: &[Block], mark: u32) -> Result<Marked, Error> {
                 return Ok(Marked::Impossible);
             }
             marked = Marked::BlocksOnly;
-        } else if crate::marks::has_mangle(family) {
+        } else if xtables::is_in_use(family) {
             xtables::unmark(family, &marks(Own::Marked))?;
         }
     }

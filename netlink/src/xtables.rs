@@ -7,8 +7,8 @@
 
 mod rules;
 
-use std::io;
 use std::os::fd::OwnedFd;
+use std::{fs, io};
 
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
@@ -30,6 +30,10 @@ const NAME: usize = 32;
 const HOOKS: usize = 5;
 const PREROUTING: usize = 0;
 const OUTPUT: usize = 3;
+/// The hooks of the table: all of them, as bits.
+const ALL_HOOKS: u32 = 0x1f;
+/// The verdict of a policy that lets packets pass, as entries have it: `-NF_ACCEPT - 1`.
+const ACCEPT: i32 = -2;
 /// Of one entry's counters: packets and bytes.
 const COUNTERS: usize = 16;
 /// What `IPT_SO_GET_ENTRIES` writes before the entries, with what aligns them.
@@ -70,6 +74,16 @@ struct Mangle {
     entries: Vec<Vec<u8>>,
 }
 
+/// Whether the calling thread's namespace has the table: asking the filter itself would load it, on a node that may do without.
+#[must_use]
+pub fn is_in_use(family: Family) -> bool {
+    let path = match family {
+        Family::V4 => "/proc/thread-self/net/ip_tables_names",
+        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
+    };
+    fs::read_to_string(path).unwrap_or_default().lines().any(|name| name == TABLE)
+}
+
 /// Has the marks set in the calling thread's namespace; nothing when the kernel cannot, else whether they were missing.
 pub fn mark(family: Family, marks: &Marks<'_>) -> Result<Option<bool>, Error> {
     rewrite(family, marks, Wish::Present)
@@ -106,28 +120,39 @@ fn rewrite(family: Family, marks: &Marks<'_>, wish: Wish) -> Result<Option<bool>
         Err(Errno::AFNOSUPPORT) => return Ok(None),
         Err(errno) => return Err(Error::kernel(doing.as_str(), errno)),
     };
+    let wanted = marks.entries(family);
+    // A kernel with bpfilter (4.18 to 6.8) starts modprobe for each of these calls about IPv4, so the two tables that pods most
+    // often have are not asked for.
+    let untouched = Mangle::untouched(layout);
+    match wish {
+        Wish::Present if !is_in_use(family) && untouched.write(&socket, layout, marks, &wanted).is_ok() => {
+            return Ok(Some(true));
+        }
+        // A node's has kube-proxy's chains as well.
+        Wish::Present | Wish::AsIs if matches!(marks, Marks::Replies { .. }) && is_in_use(family) => {
+            let size =
+                untouched.entries.iter().chain(wanted.iter().map(|(_, entry)| entry)).map(Vec::len).sum();
+            if let Ok(Some(entries)) = read_entries(&socket, layout, size)
+                && !marks.are_missing(layout, &entries, &wanted)
+            {
+                return Ok(Some(false));
+            }
+        }
+        Wish::Present | Wish::Absent | Wish::AsIs => {}
+    }
     for _ in 0..TRIES {
         let Some(mangle) = read(&socket, layout).map_err(kernel)? else { return Ok(None) };
-        let wanted = marks.entries(family);
-        let ours: Vec<_> = mangle.entries.iter().filter(|entry| marks.is_ours(layout, entry)).collect();
-        // Addresses and masks are what distinguishes ours from each other.
-        let is_there =
-            |entry: &[u8]| ours.iter().any(|held| held.get(..layout.input) == entry.get(..layout.input));
-        let missing = ours.len() != wanted.len() || !wanted.iter().all(|(_, entry)| is_there(entry));
+        let missing = marks.are_missing(layout, &mangle.entries, &wanted);
         let is_done = match wish {
             Wish::AsIs => true,
             Wish::Present => !missing,
-            Wish::Absent => ours.is_empty(),
+            Wish::Absent => !mangle.entries.iter().any(|entry| marks.is_ours(layout, entry)),
         };
         if is_done {
             return Ok(Some(missing));
         }
-        let added = if wish == Wish::Present { wanted } else { Vec::new() };
-        let block = mangle
-            .rewritten(layout, marks, &added)
-            .ok_or_else(|| Error::Malformed { doing: doing.clone() })?;
-        let mut counters = vec![0; mangle.entries.len() * COUNTERS];
-        match set_option(&socket, layout.level, INFO_OR_REPLACE, &block, COUNTERS_POINTER, &mut counters) {
+        let added = if wish == Wish::Present { wanted.as_slice() } else { &[] };
+        match mangle.write(&socket, layout, marks, added) {
             Ok(()) => return Ok(Some(missing)),
             Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {}
             // It has the table, but not one of the matches or targets.
@@ -157,33 +182,66 @@ fn read(socket: &OwnedFd, layout: Layout) -> io::Result<Option<Mangle>> {
         Err(error) => return Err(error),
     }
     let size = number(&info, NAME + 48).unwrap_or(0);
-    let mut held = named(ENTRIES_HEAD + size as usize);
-    if let Some(place) = held.get_mut(NAME..NAME + 4) {
-        place.copy_from_slice(&size.to_ne_bytes());
-    }
-    get_option(socket, layout.level, ENTRIES, &mut held)?;
-    let mangle = parse(layout, &info, held.get(ENTRIES_HEAD..).unwrap_or_default());
+    let mangle = read_entries(socket, layout, size as usize)?.and_then(|entries| Mangle::of(&info, entries));
     mangle.map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-fn parse(layout: Layout, info: &[u8], mut rest: &[u8]) -> Option<Mangle> {
-    let row = |at: usize| -> Option<[u32; HOOKS]> {
-        let mut row = [0; HOOKS];
-        for (index, value) in row.iter_mut().enumerate() {
-            *value = number(info, at + 4 * index)?;
-        }
-        Some(row)
-    };
+/// The entries of a table of exactly this size; of any other the kernel says to try again. Nothing when they make no sense.
+fn read_entries(socket: &OwnedFd, layout: Layout, size: usize) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let mut held = named(ENTRIES_HEAD + size);
+    if let (Some(place), Ok(size)) = (held.get_mut(NAME..NAME + 4), u32::try_from(size)) {
+        place.copy_from_slice(&size.to_ne_bytes());
+    }
+    get_option(socket, layout.level, ENTRIES, &mut held)?;
+    Ok(split(layout, held.get(ENTRIES_HEAD..).unwrap_or_default()))
+}
+
+/// The entries of a block.
+fn split(layout: Layout, mut rest: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let next = usize::from(short(rest, layout.distances + 2)?);
         entries.push(rest.get(..next).filter(|_| next >= layout.head)?.to_vec());
         rest = rest.get(next..)?;
     }
-    Some(Mangle { valid: number(info, NAME)?, beginnings: row(NAME + 4)?, ends: row(NAME + 24)?, entries })
+    Some(entries)
 }
 
 impl Mangle {
+    /// What the kernel says of a table, and its entries.
+    fn of(info: &[u8], entries: Vec<Vec<u8>>) -> Option<Self> {
+        let row = |at: usize| -> Option<[u32; HOOKS]> {
+            let mut row = [0; HOOKS];
+            for (index, value) in row.iter_mut().enumerate() {
+                *value = number(info, at + 4 * index)?;
+            }
+            Some(row)
+        };
+        Some(Self { valid: number(info, NAME)?, beginnings: row(NAME + 4)?, ends: row(NAME + 24)?, entries })
+    }
+
+    /// As a new namespace has it (`xt_alloc_initial_table`): at each hook all packets pass. If it is not so any more, the kernel
+    /// refuses what is written over it, because the number of entries is not that which it has.
+    fn untouched(layout: Layout) -> Self {
+        let beginnings = [0, 1, 2, 3, 4].map(|hook| hook * rules::policy_size(layout));
+        let policies = beginnings.iter().map(|_| rules::policy(layout, ACCEPT));
+        let entries = policies.chain([rules::end(layout)]).collect();
+        Self { valid: ALL_HOOKS, beginnings, ends: beginnings, entries }
+    }
+
+    /// Puts another table in the place of this one: without ours, and with what is added.
+    fn write(
+        &self,
+        socket: &OwnedFd,
+        layout: Layout,
+        marks: &Marks<'_>,
+        added: &[(usize, Vec<u8>)],
+    ) -> io::Result<()> {
+        let block = self.rewritten(layout, marks, added).ok_or(io::ErrorKind::InvalidData)?;
+        let mut counters = vec![0; self.entries.len() * COUNTERS];
+        set_option(socket, layout.level, INFO_OR_REPLACE, &block, COUNTERS_POINTER, &mut counters)
+    }
+
     /// The block that replaces the table: without ours, and with what is added at the beginning of its hook.
     fn rewritten(&self, layout: Layout, marks: &Marks<'_>, added: &[(usize, Vec<u8>)]) -> Option<Vec<u8>> {
         let (mut entries, mut moved) = (Vec::<u8>::new(), Vec::new());
@@ -259,17 +317,6 @@ mod tests {
 
     const MARKS: Marks<'static> = Marks::Replies { input: "veth0", mark: 0x2000_0000 };
 
-    /// An entry whose target jumps, or has a verdict.
-    fn standard(layout: Layout, verdict: i32) -> Vec<u8> {
-        let mut entry = vec![0; layout.head + 40];
-        let target = u16::try_from(layout.head).unwrap();
-        let next = target + 40;
-        entry[layout.distances..layout.distances + 2].copy_from_slice(&target.to_ne_bytes());
-        entry[layout.distances + 2..layout.distances + 4].copy_from_slice(&next.to_ne_bytes());
-        entry[layout.head + 32..layout.head + 36].copy_from_slice(&verdict.to_ne_bytes());
-        entry
-    }
-
     fn verdicts(layout: Layout, mangle: &Mangle) -> Vec<i32> {
         let plain = mangle.entries.iter().filter(|entry| entry.len() == layout.head + 40);
         plain.map(|entry| number(entry, layout.head + 32).unwrap().cast_signed()).collect()
@@ -278,7 +325,7 @@ mod tests {
     /// As the kernel would hand the block back.
     fn back(layout: Layout, block: &[u8]) -> Mangle {
         let info: Vec<u8> = [&block[..36], &block[44..84], &[0; 8]].concat();
-        parse(layout, &info, &block[96..]).unwrap()
+        Mangle::of(&info, split(layout, &block[96..]).unwrap()).unwrap()
     }
 
     #[test]
@@ -291,7 +338,7 @@ mod tests {
             // A jump into the chain behind the five policies, which are at 1 to 5.
             let chain = (size * 6).cast_signed();
             let entries: Vec<_> =
-                [chain, -2, -2, -2, -2, -2, -5].map(|verdict| standard(layout, verdict)).to_vec();
+                [chain, -2, -2, -2, -2, -2, -5].map(|verdict| rules::policy(layout, verdict)).to_vec();
             let mangle = Mangle {
                 valid: 0x1f,
                 beginnings: [0, size * 2, size * 3, size * 4, size * 5],
@@ -317,8 +364,8 @@ mod tests {
     #[test]
     fn a_table_that_is_no_table_is_told_from_one() {
         let layout = Layout::of(Family::V4);
-        for bytes in [vec![0; 112], vec![0xff; 112], vec![1; 3], standard(layout, 0)[..111].to_vec()] {
-            assert!(parse(layout, &[0; 84], &bytes).is_none());
+        for bytes in [vec![0; 112], vec![0xff; 112], vec![1; 3], rules::policy(layout, 0)[..111].to_vec()] {
+            assert!(split(layout, &bytes).is_none());
         }
     }
 }

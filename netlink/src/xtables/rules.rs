@@ -46,6 +46,9 @@ const CONNTRACK_FLAGS: usize = 146;
 const CONNTRACK_STATES: usize = 150;
 /// That `devgroup` looks at where a packet comes from.
 const SOURCE_GROUP: u32 = 1;
+/// What the end of a table is called, and the room for it (`XT_FUNCTION_MAXNAMELEN`).
+const ERROR: &[u8] = b"ERROR";
+const ERROR_NAME: usize = 30;
 /// This host's own addresses, in a set of types of addresses.
 const LOCAL: u16 = 1 << 2;
 
@@ -64,6 +67,20 @@ impl Marks<'_> {
                 to_blocks.chain(to_host).map(|entry| (PREROUTING, entry)).collect()
             }
         }
+    }
+
+    /// Whether entries of a table are others than those that are wanted.
+    pub(super) fn are_missing(
+        &self,
+        layout: Layout,
+        entries: &[Vec<u8>],
+        wanted: &[(usize, Vec<u8>)],
+    ) -> bool {
+        let ours: Vec<_> = entries.iter().filter(|entry| self.is_ours(layout, entry)).collect();
+        // Addresses and masks are what distinguishes ours from each other.
+        let is_there =
+            |entry: &[u8]| ours.iter().any(|held| held.get(..layout.input) == entry.get(..layout.input));
+        ours.len() != wanted.len() || !wanted.iter().all(|(_, entry)| is_there(entry))
     }
 
     /// Whether an entry is one of those. The kernel changes some bytes of an entry, so not all are compared.
@@ -138,6 +155,23 @@ fn came_through(group: u32) -> Vec<u8> {
 fn set(mark: u32) -> Vec<u8> {
     let mark = mark.to_ne_bytes();
     extension("MARK", 2, &[mark, mark].concat())
+}
+
+/// An entry that every packet meets, and whose target is a verdict or, if that is not negative, a jump.
+pub(super) fn policy(layout: Layout, verdict: i32) -> Vec<u8> {
+    entry(layout, vec![0; layout.head], &[], &extension("", 0, &verdict.to_ne_bytes()))
+}
+
+/// The size of such an entry.
+pub(super) fn policy_size(layout: Layout) -> u32 {
+    u32::try_from(policy(layout, 0).len()).unwrap_or(u32::MAX)
+}
+
+/// What ends each table: a packet that came so far has met a mistake.
+pub(super) fn end(layout: Layout) -> Vec<u8> {
+    let mut name = [0; ERROR_NAME];
+    put(&mut name, 0, ERROR);
+    entry(layout, vec![0; layout.head], &[], &extension("ERROR", 0, &name))
 }
 
 fn entry(layout: Layout, mut head: Vec<u8>, matched: &[u8], target: &[u8]) -> Vec<u8> {

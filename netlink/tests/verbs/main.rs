@@ -298,6 +298,35 @@ fn an_nftables_table_is_replaced_counted_and_removed() {
 }
 
 #[test]
+fn the_older_packet_filter_of_a_new_namespace_is_told_without_being_asked() {
+    let pair = Pair::new();
+    let marks = xtables::Marks::Replies { input: "veth0", mark: 0x2000_0000 };
+    let others = xtables::Marks::Replies { input: "eth0", mark: 0x1000_0000 };
+    Netns::open(&pair.pod.path())
+        .unwrap()
+        .run(|| {
+            for family in Family::BOTH {
+                let is = |marks| xtables::is_marked(family, marks).unwrap();
+                assert!(!xtables::is_in_use(family), "nobody has made the table");
+                assert_eq!(xtables::mark(family, &marks).unwrap(), Some(true));
+                assert!(xtables::is_in_use(family));
+                assert_eq!(xtables::mark(family, &marks).unwrap(), Some(false), "it is there already");
+                // As many of the same size, and others.
+                assert_eq!((is(&marks), is(&others)), (Some(true), Some(false)));
+                assert_eq!(xtables::mark(family, &others).unwrap(), Some(true));
+                assert_eq!(xtables::mark(family, &marks).unwrap(), Some(false));
+                assert_eq!((is(&marks), is(&others)), (Some(true), Some(true)));
+                xtables::unmark(family, &marks).unwrap();
+                xtables::unmark(family, &others).unwrap();
+                assert_eq!((is(&marks), is(&others)), (Some(false), Some(false)));
+                assert!(xtables::is_in_use(family), "its table stays, as it was in the beginning");
+                assert_eq!(xtables::mark(family, &marks).unwrap(), Some(true));
+            }
+        })
+        .unwrap();
+}
+
+#[test]
 fn the_older_packet_filter_is_told_the_same_beside_whatever_it_holds() {
     let pair = Pair::new();
     let marks = xtables::Marks::Replies { input: "veth0", mark: 0x2000_0000 };

@@ -1,8 +1,8 @@
 //! Reclaim: addresses whose node cannot give them back, because it is gone, does not answer, or was never recorded.
 //!
-//! An agent frees what its own node's pods left; this is for the rest. The leader looks at it every [`INTERVAL`]. A
-//! record goes only when two passes in a row find it without its pod, each by asking the API server itself; its pool is
-//! read before the pod, and written with the version that was read.
+//! An agent frees what its own node's pods left; this is for the rest. The leader looks at it again and again, with
+//! [`PAUSE`] between two passes. A record goes only when two passes in a row find it without its pod, each by asking the
+//! API server itself; its pool is read before the pod, and written with the version that was read.
 
 mod endpoints;
 mod judge;
@@ -11,11 +11,13 @@ mod pass;
 mod suspects;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use model::reclaim::DEL_GRACE;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 pub(crate) use metrics::Metrics;
 
@@ -23,8 +25,9 @@ use crate::events::Events;
 use crate::world::World;
 use crate::writer::Writer;
 
-/// How often the leader looks. Two passes and the reading make at most 25 s from the end of a node to a free address.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// From the end of a pass to the beginning of the next: all of [`DEL_GRACE`], so that what one pass found without its pod
+/// never has to wait for a third. Two pauses and the reading make at most 25 s from the end of a node to a free address.
+const PAUSE: Duration = DEL_GRACE;
 
 /// One record: pool, address, and the UID that it names.
 type Key = (String, IpAddr, String);
@@ -64,41 +67,39 @@ struct Memory {
 /// Reclaims for as long as this process leads.
 pub(crate) struct Reclaim {
     metrics: Metrics,
-    tick: Interval,
-    memory: Option<Memory>,
+    /// When the next pass may begin.
+    next: Instant,
+    memory: Memory,
     /// The pass under way: one at most.
     pass: JoinSet<Memory>,
 }
 
 impl Reclaim {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        let mut tick = interval(INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { metrics, tick, memory: Some(Memory::default()), pass: JoinSet::new() }
+        Self { metrics, next: Instant::now(), memory: Memory::default(), pass: JoinSet::new() }
     }
 
-    /// Waits until the next pass is due.
+    /// Waits until the next pass is due: for the end of the one under way, and for [`PAUSE`].
     pub(crate) async fn due(&mut self) {
-        self.tick.tick().await;
+        if let Some(ended) = self.pass.join_next().await {
+            // One that panicked said so itself: as after a start.
+            self.memory = ended.unwrap_or_default();
+            self.next = Instant::now() + PAUSE;
+        }
+        sleep_until(self.next).await;
     }
 
     /// Forgets all that was seen: another process may lead, and what it does is not known here.
     pub(crate) fn reset(&mut self) {
         self.pass.abort_all();
         self.pass.detach_all();
-        self.memory = Some(Memory::default());
+        self.memory = Memory::default();
     }
 
-    /// Begins a pass over what `world` shows, unless one is still under way. It writes only what `writer` lets it.
+    /// Begins the pass that is [due](Self::due), over what `world` shows. It writes only what `writer` lets it.
     pub(crate) fn begin(&mut self, world: &World, writer: Writer, events: &Events) {
-        match self.pass.try_join_next() {
-            Some(Ok(memory)) => self.memory = Some(memory),
-            // It panicked and said so itself: as after a start.
-            Some(Err(_)) => self.memory = Some(Memory::default()),
-            None => {}
-        }
-        let Some(memory) = self.memory.take() else { return };
         let suspects = suspects::of(world);
+        let memory = mem::take(&mut self.memory);
         let (events, metrics) = (events.clone(), self.metrics.clone());
         self.pass.spawn(pass::run(suspects, memory, writer, events, metrics));
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use api::{SpiderEndpoint, SpiderIPPool, labels};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, client, eventually};
@@ -38,6 +38,23 @@ pub(crate) async fn pod(stage: &Stage, name: &str, node: &str) -> String {
     let pod: Pod = serde_json::from_value(pod).unwrap();
     let made = eventually("a pod can be made", async || api.create(&PostParams::default(), &pod).await.ok());
     made.await.uid().unwrap()
+}
+
+/// Writes the condition `Ready` of a node, as its kubelet does.
+async fn report(client: Client, node: &str, ready: &str) {
+    let now = jiff::Timestamp::now().to_string();
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": ready, "reason": "r", "message": "m",
+        "lastHeartbeatTime": now, "lastTransitionTime": now}]}});
+    let nodes: Api<Node> = Api::all(client);
+    nodes.patch_status(node, &PatchParams::default(), &Patch::Merge(&ready)).await.unwrap();
+}
+
+/// Reports a node as ready again and again: after a minute of silence it would not be.
+async fn beat(client: Client, node: String) {
+    loop {
+        report(client.clone(), &node, "True").await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 /// Deletes a pod at once, as `--force` does.
@@ -137,14 +154,9 @@ async fn records_that_no_agent_looks_after_are_freed_when_their_pod_is_gone() {
     // Pools of other tests, of which one is large, would take their share of each pass.
     let (stage, _plane) = Stage::on_a_plane_of_its_own().await;
     stage.with_two_nodes().await;
-    let nodes: Api<Node> = Api::all(stage.client.clone());
-    let ready = |status: &str| {
-        json!({"status": {"conditions": [{"type": "Ready", "status": status, "reason": "r", "message": "m",
-            "lastHeartbeatTime": null, "lastTransitionTime": null}]}})
-    };
     let (a, b) = (stage.node_name("a"), stage.node_name("b"));
-    let silent = ready("Unknown");
-    nodes.patch_status(&b, &PatchParams::default(), &Patch::Merge(&silent)).await.unwrap();
+    report(stage.client.clone(), &b, "Unknown").await;
+    tokio::spawn(beat(stage.client.clone(), a.clone()));
     let (name, gone) = (format!("{}-live", stage.name), format!("{}-gone", stage.name));
     let uid = pod(&stage, &name, &a).await;
     let pool = shared_pool(&stage, "shared").await;

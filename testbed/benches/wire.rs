@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testbed::aliyun::Topology;
 use testbed::image::PROBE;
-use testbed::{Nodes, Product, Setup};
+use testbed::{Nodes, Plugins, Product, Setup};
 
 /// The probe's port for this.
 const PORT: u16 = 8082;
@@ -28,7 +28,7 @@ const PODS: [(&str, &str); 2] = [("near", "master"), ("far", "worker")];
 
 fn main() {
     let is_brief = std::env::var("SPIDERPOOL_BENCH").is_ok_and(|value| value == "brief");
-    let (rounds, length) = if is_brief { (1, "1s") } else { (15, "1s") };
+    let (rounds, length) = if is_brief { (1, "1s") } else { (24, "500ms") };
     println!("\n== packets between pods of two nodes, beside bare ipvlan, {rounds} x {length} each in turn");
     let programs = built::product("spiderpool-agent");
     let product = Product::in_folder(programs.parent().unwrap()).unwrap();
@@ -38,14 +38,17 @@ fn main() {
     let [bare, ours] = [address("bare-far"), address("far")];
     let service = wait(&nodes, &["get", "service", "far", "-o", "jsonpath={.spec.clusterIP}"]);
     let mut ways = [
-        Way::new("bare ipvlan, pod to pod", "bare-near", &bare),
-        Way::new("with coordinator, pod to pod", "near", &ours),
-        Way::new("with coordinator, pod to ClusterIP", "near", &service),
+        Way::new(&nodes, "bare ipvlan, pod to pod", "bare-near", &bare),
+        // How far figures of the same thing are from each other says what those of others are worth.
+        Way::new(&nodes, "the same once more", "bare-near", &bare),
+        Way::new(&nodes, "with coordinator, pod to pod", "near", &ours),
+        Way::new(&nodes, "with coordinator, pod to ClusterIP", "near", &service),
     ];
-    // In turn, so that a busy moment of the machine is everybody's.
-    for _ in 0..rounds {
-        for way in &mut ways {
-            way.measure(&nodes, length);
+    // In turn, so that a busy moment of the machine is everybody's; and each comes first, second and last.
+    let number = ways.len();
+    for round in 0..rounds {
+        for turn in 0..number {
+            ways[(round + turn) % number].measure(&nodes, length);
         }
     }
     let [first, ..] = &ways;
@@ -70,20 +73,25 @@ fn main() {
 /// From a pod to an address, again and again.
 struct Way {
     name: &'static str,
-    from: &'static str,
+    /// The UID of the pod that asks, on the first node.
+    from: String,
     target: String,
     rtt: Vec<f64>,
     mbit: Vec<f64>,
 }
 
 impl Way {
-    fn new(name: &'static str, from: &'static str, address: &str) -> Self {
+    fn new(nodes: &Nodes, name: &'static str, from: &str, address: &str) -> Self {
+        let from = wait(nodes, &["get", "pod", from, "-o", "jsonpath={.metadata.uid}"]);
         Self { name, from, target: format!("{address}:{PORT}"), rtt: Vec::new(), mbit: Vec::new() }
     }
 
     fn measure(&mut self, nodes: &Nodes, length: &str) {
-        let args = ["exec", self.from, "--", "/bin/probe", "measure", "--for", length, &self.target];
-        let said: Value = serde_json::from_str(&wait(nodes, &args)).unwrap();
+        let probe = Plugins::ensure().unwrap().probe();
+        let command = format!("'{}' measure --for {length} {}", probe.display(), self.target);
+        // The server comes a moment after its pod.
+        let said = eventually(&command, || nodes.guest(PODS[0].1).sh_in_pod(&self.from, &command));
+        let said: Value = serde_json::from_str(&said).unwrap();
         self.rtt.push(said["p50_ms"].as_f64().unwrap());
         self.mbit.push(said["mbit_s"].as_f64().unwrap());
     }
@@ -101,11 +109,16 @@ fn extreme(values: &[f64], of: fn(f64, f64) -> f64) -> f64 {
 
 /// Runs kubectl until it says something.
 fn wait(nodes: &Nodes, args: &[&str]) -> String {
+    eventually(&format!("kubectl {args:?}"), || nodes.kubectl(args))
+}
+
+/// Looks until there is something to see.
+fn eventually(what: &str, look: impl Fn() -> Result<String, testbed::Error>) -> String {
     let begun = Instant::now();
     loop {
-        match nodes.kubectl(args) {
+        match look() {
             Ok(said) if !said.is_empty() => return said,
-            said if begun.elapsed() > PATIENCE => panic!("kubectl {args:?}: {said:?}"),
+            said if begun.elapsed() > PATIENCE => panic!("{what}: {said:?}"),
             _ => thread::sleep(Duration::from_millis(250)),
         }
     }

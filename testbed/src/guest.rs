@@ -230,6 +230,26 @@ impl Guest {
             said: stdout + &stderr,
         })
     }
+
+    /// Runs a command in the network namespace of a pod that runs here: its ways through the network are those of the pod's own
+    /// processes, at a tenth of what `kubectl exec` costs an emulated node. `uid` is the pod's.
+    ///
+    /// # Errors
+    /// As [`Guest::sh`]; also when no sandbox of the pod is here.
+    pub fn sh_in_pod(&self, uid: &str, command: &str) -> Result<String, Error> {
+        // What the runtime was told of the sandbox. Without a program but the command itself: each takes its time here.
+        let script = format!(
+            r#"for file in /run/containerd/io.containerd.runtime.v2.task/k8s.io/*/config.json; do
+                read -r -d '' config < $file
+                [[ $config == *'"io.kubernetes.cri.sandbox-uid":"{uid}"'* ]] || continue
+                [[ $config =~ '"network","path":"'([^\"]+) ]] || continue
+                exec nsenter --net=${{BASH_REMATCH[1]}} {command}
+            done
+            echo 'no sandbox of the pod {uid} is here' >&2
+            exit 1"#
+        );
+        self.sh(&script)
+    }
 }
 
 /// Runs a bash script in a guest of another process, whose files are in `folder`.

@@ -241,6 +241,15 @@ impl Nodes {
         self.machines.join(&other.machines)
     }
 
+    /// Puts a load balancer before nodes: what those whom [`Nodes::place_on_router`] placed send to `address` goes to one of `nodes`
+    /// after the other, each with a port of its own, and has its source.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn balance(&self, address: SocketAddr, nodes: &[SocketAddr]) -> Result<(), Error> {
+        self.machines.balance(address, nodes)
+    }
+
     /// The controller, if the product runs here.
     #[must_use]
     pub fn controller(&self) -> Option<&Controller> {

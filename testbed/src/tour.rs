@@ -4,7 +4,8 @@
 
 mod apps;
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use testbed::aliyun::Topology;
 use testbed::{NAT_V4, Nodes, PEER_V4, Plugins, Product, Setup, WORLD_V4, WORLD_V6};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::screen;
 use apps::{App, Pod};
@@ -21,6 +22,12 @@ use apps::{App, Pod};
 /// What people apply.
 const MANIFESTS: &str = include_str!("tour/manifests.yaml");
 const ENTRY: &str = include_str!("tour/entry.yaml");
+const BALANCED: &str = include_str!("tour/balanced.yaml");
+/// Those services, and what the walkthrough's cloud gave each load balancer.
+const BALANCERS: [(&str, Ipv4Addr, u16); 2] = [
+    ("http-service", Ipv4Addr::new(121, 41, 165, 119), 80),
+    ("tcp-service", Ipv4Addr::new(47, 98, 137, 75), 999),
+];
 /// What comes about in seconds may take so long on a machine whose cores all do something else.
 const PATIENCE: Duration = Duration::from_mins(4);
 const NODES: [&str; 2] = ["master", "worker"];
@@ -56,7 +63,8 @@ impl Tour {
         self.pods_and_pods(&first, &second)?;
         self.services(&first, &second)?;
         self.the_world(&first, &second)?;
-        self.entry_from_outside(&first)
+        self.entry_from_outside(&first)?;
+        self.entry_by_load_balancer(&second)
     }
 
     fn nobody_wrote_a_pool(&mut self) -> anyhow::Result<()> {
@@ -150,19 +158,56 @@ impl Tour {
         let here = &first.on("worker")?.name;
         for policy in ["cluster", "local"] {
             let name = format!("entry-{policy}");
-            let port =
-                self.nodes.kubectl(&["get", "service", &name, "-o", "jsonpath={.spec.ports[0].nodePort}"])?;
-            let url = format!("http://{}:{port}/", apps::node_address(&self.nodes, "worker")?);
-            let said = self.ask_from_outside(&url)?;
-            screen::command(
-                &format!("# on {PEER_V4}, a host of a connected network: probe get {url}"),
-                &said,
-            );
-            let Answer { seen, name } = Answer::read(&said)?;
+            let url =
+                format!("http://{}:{}/", apps::node_address(&self.nodes, "worker")?, self.node_port(&name)?);
+            let Answer { seen, name } = self.heard_outside(&url)?;
             ensure!(policy == "cluster" || seen == PEER_V4.to_string(), "{PEER_V4} is seen as {seen}");
             ensure!(policy == "cluster" || name == *here, "{name} answers, which is not on this node");
         }
         Ok(())
+    }
+
+    fn entry_by_load_balancer(&mut self, second: &App) -> anyhow::Result<()> {
+        self.step("Through load balancers, which the cloud puts before both nodes: the pods see who comes");
+        let said = self.nodes.plane().kubectl_with(&["apply", "-f", "-"], BALANCED)?;
+        screen::command("kubectl apply -f balanced.yaml", &said);
+        for (service, address, port) in BALANCERS {
+            let node_port = self.node_port(service)?;
+            let node = |node| Ok(SocketAddr::new(apps::node_address(&self.nodes, node)?, node_port));
+            let nodes = NODES.into_iter().map(node).collect::<anyhow::Result<Vec<_>>>()?;
+            self.nodes.balance(SocketAddr::from((address, port)), &nodes)?;
+            // As the cloud's controller does when the load balancer is there.
+            let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}).to_string();
+            let patch = ["patch", "service", service, "--subresource=status", "--type=merge", "-p", &status];
+            self.nodes.kubectl(&patch)?;
+        }
+        self.show("kubectl get services tcp-service http-service")?;
+        for (service, address, port) in BALANCERS {
+            let mut names = BTreeSet::new();
+            for _ in NODES {
+                let Answer { seen, name } = self.heard_outside(&format!("http://{address}:{port}/"))?;
+                ensure!(seen == PEER_V4.to_string(), "{PEER_V4} is seen as {seen} by {service}");
+                names.insert(name);
+            }
+            for node in NODES {
+                let name = &second.on(node)?.name;
+                ensure!(names.contains(name), "{name} on {node} does not answer by {service}: {names:?}");
+            }
+        }
+        Ok(())
+    }
+
+    fn node_port(&self, service: &str) -> anyhow::Result<u16> {
+        let said =
+            self.nodes.kubectl(&["get", "service", service, "-o", "jsonpath={.spec.ports[0].nodePort}"])?;
+        said.parse().with_context(|| format!("{service} has no NodePort: {said:?}"))
+    }
+
+    /// Shows what a host of a network that the VPC is connected with is answered.
+    fn heard_outside(&self, url: &str) -> anyhow::Result<Answer> {
+        let said = self.ask_from_outside(url)?;
+        screen::command(&format!("# on {PEER_V4}, a host of a connected network: probe get {url}"), &said);
+        Answer::read(&said)
     }
 
     fn step(&mut self, title: &str) {

@@ -1,5 +1,6 @@
 //! A VPC on one machine: a bridge per vSwitch with its gateways, routing, NAT to a "world", and the virtual switch's anti-spoofing.
 
+mod balancer;
 mod filter;
 mod line;
 mod outside;
@@ -166,6 +167,11 @@ impl Vpc {
             // An entry that is not there is as good.
             drop(self.ip(&plan));
         }
+    }
+
+    /// Puts a load balancer with this address before nodes, each with its port, for clients at the router.
+    pub(crate) fn balance(&self, address: SocketAddr, nodes: &[SocketAddr]) -> Result<(), Error> {
+        balancer::balance(self, address, nodes)
     }
 
     /// Runs `ip -batch` inside.

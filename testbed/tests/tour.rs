@@ -23,6 +23,8 @@ fn the_walkthrough_for_alibaba_cloud_works_step_by_step() {
         "test-app-2-",
         "# on worker: busybox ping",
         "service/entry-local created",
+        "121.41.165.119",
+        "probe get http://47.98.137.75:999/",
         r#"{"answer":"203.0.113.1""#,
         "That was all of it.",
     ] {

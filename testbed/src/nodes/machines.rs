@@ -1,7 +1,7 @@
 //! The simulated cloud, its network and its guests, below any Kubernetes.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -157,6 +157,11 @@ impl Machines {
     /// Cuts a node's power and boots it again.
     pub(super) fn reboot(&self, guest: &Guest) -> Result<(), Error> {
         guest.reboot(&self.programs, self.vpc.netns())
+    }
+
+    /// Puts a load balancer before nodes.
+    pub(super) fn balance(&self, address: SocketAddr, nodes: &[SocketAddr]) -> Result<(), Error> {
+        self.vpc.balance(address, nodes)
     }
 
     /// Lets the first subnets of two clouds reach each other.

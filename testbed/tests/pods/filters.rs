@@ -51,8 +51,8 @@ fn each_of_three_interfaces_works_whatever_reverse_path_filter_the_node_has() {
             }
         }
         for address in stage.node_addresses("worker").into_iter().take(families) {
-            let look = ["/bin/probe", "loop", "--for", "200ms", "--timeout", "10s", &at(address, KUBELET)];
-            space.exec(&name, &look).unwrap_or_else(|error| panic!("{address}, rp_filter {how}: {error}"));
+            let look = ["loop", "--for", "200ms", "--timeout", "10s", &at(address, KUBELET)];
+            space.probe(&name, &look).unwrap_or_else(|error| panic!("{address}, rp_filter {how}: {error}"));
         }
     }
     filter(&stage, before);

@@ -71,8 +71,8 @@ fn a_pod_of_an_overlay_has_a_second_interface_in_the_cloud_and_each_way_goes_whe
     // Nodes and services, and back.
     for node in NODES {
         for address in stage.node_addresses(node) {
-            let look = ["/bin/probe", "loop", "--for", "200ms", "--timeout", "10s", &at(address, KUBELET)];
-            space.exec("near", &look).unwrap_or_else(|error| panic!("{node}: {error}\n{}", stage.logs()));
+            let look = ["loop", "--for", "200ms", "--timeout", "10s", &at(address, KUBELET)];
+            space.probe("near", &look).unwrap_or_else(|error| panic!("{node}: {error}\n{}", stage.logs()));
         }
     }
     for address in service(&space, "web", "web", &json!({})) {

@@ -48,7 +48,7 @@ fn of_two_pods_with_two_nics_each_has_another_one_for_the_default_route() {
 
 /// Connects again and again; returns what was lost.
 fn connect(space: &Space, pod: &Pod, target: &str) -> Value {
-    let text = space.exec(&pod.name, &[&["/bin/probe", "loop"], &LOOP[..], &[target]].concat());
+    let text = space.probe(&pod.name, &[&["loop"], &LOOP[..], &[target]].concat());
     serde_json::from_str(&text.unwrap_or_else(|error| panic!("{target}: {error}"))).unwrap()
 }
 
@@ -86,14 +86,14 @@ fn no_packet_is_lost_while_agents_are_killed_and_a_pod_follows_its_nodes_address
     let node = stage.guest("master");
     for address in ["172.31.200.250", "2001:db8:31:c0ac::c8:250"] {
         let new = at(address.parse().unwrap(), KUBELET);
-        let look = ["/bin/probe", "loop", "--interval", "100ms", "--for", "200ms", "--timeout", "2s", &new];
-        assert!(space.exec("near", &look).is_err(), "nobody has {address} yet");
+        let look = ["loop", "--interval", "100ms", "--for", "200ms", "--timeout", "2s", &new];
+        assert!(space.probe("near", &look).is_err(), "nobody has {address} yet");
         let flag = if address.contains(':') { " nodad" } else { "" };
         let length = if address.contains(':') { 128 } else { 32 };
         node.sh(&format!("ip addr add {address}/{length} dev eth0{flag}")).unwrap();
-        stage.eventually("the pod reaches the node's new address", || space.exec("near", &look));
+        stage.eventually("the pod reaches the node's new address", || space.probe("near", &look));
         node.sh(&format!("ip addr del {address}/{length} dev eth0")).unwrap();
-        stage.eventually("the pod goes there no more", || match space.exec("near", &look) {
+        stage.eventually("the pod goes there no more", || match space.probe("near", &look) {
             Ok(said) => Err(said),
             Err(_) => Ok(()),
         });
@@ -119,8 +119,6 @@ fn pods_of_a_node_that_lost_its_power_have_their_addresses_again() {
         space.reaches(&near, source, &far, address);
     }
     let [kubelet, ..] = own[..] else { panic!("a node without address") };
-    space
-        .exec("far", &["/bin/probe", "loop", "--for", "200ms", "--timeout", "5s", &at(kubelet, KUBELET)])
-        .unwrap();
+    space.probe("far", &["loop", "--for", "200ms", "--timeout", "5s", &at(kubelet, KUBELET)]).unwrap();
     space.clear(PATIENCE);
 }

@@ -1,7 +1,7 @@
 //! Pods and their nodes, and services: what goes through the node, which an ipvlan interface alone does not reach.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ pub(crate) const NODES: [&str; 2] = ["master", "worker"];
 const NODE_PORT: u16 = 9080;
 /// How often a service is asked before one of two endpoints that was not heard counts as missing: by chance, once in 10^7.
 const TRIES: usize = 24;
+/// What the cloud gives its load balancers, one for each policy and family.
+const BALANCERS: [[&str; 2]; 2] =
+    [["203.0.113.80", "2001:db8:ffff::80"], ["203.0.113.81", "2001:db8:ffff::81"]];
 
 pub(crate) fn target(address: IpAddr, port: u16) -> String {
     let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
@@ -126,6 +129,28 @@ pub(crate) fn all_answer(
     assert_eq!(names, pods.iter().map(|pod| pod.name.clone()).collect(), "{what}");
 }
 
+/// Has a cloud's load balancer before each service, as its controller would, and asks them as a host of another network.
+fn from_load_balancers(space: &Space, services: [(&str, u16); 2], web: &[&Pod]) {
+    let stage = space.stage;
+    for ((name, port), addresses) in services.into_iter().zip(BALANCERS) {
+        let status = json!({"status": {"loadBalancer": {"ingress": addresses.map(|ip| json!({"ip": ip}))}}});
+        let patch = ["-n", &space.name, "--subresource=status", "--type=merge", "-p", &status.to_string()];
+        stage.kubectl(&[&["patch", "service", name], &patch[..]].concat());
+        for (family, address) in addresses.into_iter().enumerate() {
+            let address: IpAddr = address.parse().unwrap();
+            let nodes = NODES.map(|node| SocketAddr::new(stage.node_addresses(node)[family], port));
+            stage.nodes.balance(SocketAddr::new(address, 80), &nodes).unwrap();
+            let own: IpAddr = if address.is_ipv6() { PEER_V6.into() } else { PEER_V4.into() };
+            all_answer(stage, &format!("{name} by {address}"), web, || {
+                let answer = ask_from_outside(stage, &target(address, 80), 20)?;
+                // As a client of its own, where each node asks its own endpoints only.
+                assert!(name == "entry" || heard(&answer).0 == own, "{name} by {address}: {answer}");
+                Ok(answer)
+            });
+        }
+    }
+}
+
 #[test]
 fn services_are_reached_from_pods_and_from_outside() {
     let stage = stage();
@@ -138,11 +163,10 @@ fn services_are_reached_from_pods_and_from_outside() {
     ]);
     let web = [&near, &far];
     let inside = service(&space, "inside", "web", &json!({}));
-    let cluster = json!({"type": "NodePort", "externalTrafficPolicy": "Cluster"});
-    service(&space, "entry", "web", &cluster);
-    let local = json!({"type": "NodePort", "externalTrafficPolicy": "Local"});
-    service(&space, "kept", "web", &local);
-    let (entry, kept) = (node_port(&space, "entry"), node_port(&space, "kept"));
+    let [entry, kept] = [("entry", "Cluster"), ("kept", "Local")].map(|(name, policy)| {
+        service(&space, name, "web", &json!({"type": "LoadBalancer", "externalTrafficPolicy": policy}));
+        node_port(&space, name)
+    });
     for address in &inside {
         let url = target(*address, 80);
         stage.eventually("the service is there", || space.ask("near", &url, 5));
@@ -169,14 +193,14 @@ fn services_are_reached_from_pods_and_from_outside() {
             }
         }
     }
+    from_load_balancers(&space, [("entry", entry), ("kept", kept)], &web);
     // A pod asks its own node, which is reached through its cable: whichever policy, it gets an answer, be it from the other node.
     for (pod, node) in [(&near, "master"), (&second, "master"), (&far, "worker"), (&both, "worker")] {
         for address in stage.node_addresses(node) {
             for port in [entry, kept] {
                 // Twenty connections, so some of them go to the other node.
                 let often = ["--interval", "100ms", "--for", "2s", "--timeout", "20s"];
-                let said = space
-                    .exec(&pod.name, &[&["/bin/probe", "loop"], &often[..], &[&at(address, port)]].concat());
+                let said = space.probe(&pod.name, &[&["loop"], &often[..], &[&at(address, port)]].concat());
                 let said: Value = serde_json::from_str(&said.unwrap_or_else(|error| {
                     panic!("{} asks {port} of {node} at {address}: {error}\n{}", pod.name, stage.logs())
                 }))

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbed::unique;
+use testbed::{Plugins, unique};
 
 use crate::pod::{Draft, Pod};
 use crate::stage::{PATIENCE, Stage};
@@ -51,13 +51,21 @@ impl<'a> Space<'a> {
         self.pods().into_iter().find(|pod| pod.name == name)
     }
 
-    /// Waits until a pod runs and its addresses are known.
+    /// Waits until a pod runs, its addresses are known, and its probe answers.
     pub(crate) fn running(&self, name: &str) -> Pod {
-        self.stage.eventually(&format!("{name} runs"), || match self.pod(name) {
+        let pod = self.stage.eventually(&format!("{name} runs"), || match self.pod(name) {
             Some(pod) if pod.phase == "Running" && !pod.ips.is_empty() => Ok(pod),
             Some(pod) => Err(format!("it is {} with {:?}", pod.phase, pod.ips)),
             None => Err("it is not there".to_owned()),
-        })
+        });
+        self.serving(name, PORT);
+        pod
+    }
+
+    /// Waits until a pod's web server answers in the pod itself.
+    pub(crate) fn serving(&self, pod: &str, port: u16) {
+        self.stage
+            .eventually(&format!("{pod} serves"), || self.ask(pod, &format!("http://127.0.0.1:{port}/"), 5));
     }
 
     /// Waits until all pods run, however one learns of them.
@@ -110,10 +118,18 @@ impl<'a> Space<'a> {
         self.stage.kubectl_now(&[&args, command].concat())
     }
 
+    /// Runs the probe in a pod's network namespace.
+    pub(crate) fn probe(&self, pod: &str, arguments: &[&str]) -> Result<String, String> {
+        let found = self.pod(pod).ok_or("it is not there")?;
+        let program = Plugins::ensure().unwrap().probe();
+        let quoted = arguments.iter().fold(String::new(), |all, argument| all + " '" + argument + "'");
+        let command = format!("'{}'{quoted}", program.display());
+        self.stage.guest(&found.node).sh_in_pod(&found.uid, &command).map_err(|error| error.to_string())
+    }
+
     /// Asks a web server from a pod, from a given address of it if that matters.
     pub(crate) fn ask(&self, pod: &str, target: &str, seconds: u32) -> Result<Value, String> {
-        let timeout = format!("{seconds}s");
-        let text = self.exec(pod, &["/bin/probe", "get", "--timeout", &timeout, target])?;
+        let text = self.probe(pod, &["get", "--timeout", &format!("{seconds}s"), target])?;
         serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
     }
 

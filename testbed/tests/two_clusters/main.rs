@@ -60,6 +60,7 @@ impl<'a> App<'a> {
         let service: IpAddr = stage.kubectl(&args).parse().unwrap();
         assert!(site.services().contains(&service), "{service} in {}", site.name);
         for pod in &pods {
+            space.serving(&pod.name, 80);
             assert!(pod.ips.iter().all(|ip| site.pods().contains(ip)), "{:?} in {}", pod.ips, site.name);
         }
         Self { cluster, site, space, pods, service, plain }

@@ -74,14 +74,18 @@ struct Mangle {
     entries: Vec<Vec<u8>>,
 }
 
-/// Whether the calling thread's namespace has the table: asking the filter itself would load it, on a node that may do without.
+/// Whether the calling thread's namespace has the table: asking the filter itself would load it, on a node that may do without. Where
+/// it cannot be seen, it may have.
 #[must_use]
 pub fn is_in_use(family: Family) -> bool {
     let path = match family {
         Family::V4 => "/proc/thread-self/net/ip_tables_names",
         Family::V6 => "/proc/thread-self/net/ip6_tables_names",
     };
-    fs::read_to_string(path).unwrap_or_default().lines().any(|name| name == TABLE)
+    match fs::read_to_string(path) {
+        Ok(names) => names.lines().any(|name| name == TABLE),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// Has the marks set in the calling thread's namespace; nothing when the kernel cannot, else whether they were missing.
@@ -121,7 +125,7 @@ fn rewrite(family: Family, marks: &Marks<'_>, wish: Wish) -> Result<Option<bool>
         Err(errno) => return Err(Error::kernel(doing.as_str(), errno)),
     };
     let wanted = marks.entries(family);
-    // A kernel with bpfilter (4.18 to 6.8) starts modprobe for each of these calls about IPv4, so the two tables that pods most
+    // A kernel with bpfilter (4.18 to 6.7) starts modprobe for each of these calls about IPv4, so the two tables that pods most
     // often have are not asked for.
     let untouched = Mangle::untouched(layout);
     match wish {

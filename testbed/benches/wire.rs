@@ -90,7 +90,11 @@ impl Way {
         let probe = Plugins::ensure().unwrap().probe();
         let command = format!("'{}' measure --for {length} {}", probe.display(), self.target);
         // The server comes a moment after its pod.
-        let said = eventually(&command, || nodes.guest(PODS[0].1).sh_in_pod(&self.from, &command));
+        let said = eventually(&command, || {
+            let output = nodes.guest(PODS[0].1).run_in_pod(&self.from, &command);
+            let output = output.map_err(|error| error.to_string())?;
+            if output.status == 0 { Ok(output.stdout) } else { Err(output.stderr) }
+        });
         let said: Value = serde_json::from_str(&said).unwrap();
         self.rtt.push(said["p50_ms"].as_f64().unwrap());
         self.mbit.push(said["mbit_s"].as_f64().unwrap());
@@ -109,11 +113,11 @@ fn extreme(values: &[f64], of: fn(f64, f64) -> f64) -> f64 {
 
 /// Runs kubectl until it says something.
 fn wait(nodes: &Nodes, args: &[&str]) -> String {
-    eventually(&format!("kubectl {args:?}"), || nodes.kubectl(args))
+    eventually(&format!("kubectl {args:?}"), || nodes.kubectl(args).map_err(|error| error.to_string()))
 }
 
 /// Looks until there is something to see.
-fn eventually(what: &str, look: impl Fn() -> Result<String, testbed::Error>) -> String {
+fn eventually(what: &str, look: impl Fn() -> Result<String, String>) -> String {
     let begun = Instant::now();
     loop {
         match look() {

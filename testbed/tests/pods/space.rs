@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbed::{Plugins, unique};
+use testbed::{Output, Plugins, unique};
 
 use crate::pod::{Draft, Pod};
 use crate::stage::{PATIENCE, Stage};
@@ -118,13 +118,15 @@ impl<'a> Space<'a> {
         self.stage.kubectl_now(&[&args, command].concat())
     }
 
-    /// Runs the probe in a pod's network namespace.
+    /// Runs the probe in a pod's network namespace; fails with what it says then.
     pub(crate) fn probe(&self, pod: &str, arguments: &[&str]) -> Result<String, String> {
         let found = self.pod(pod).ok_or("it is not there")?;
         let program = Plugins::ensure().unwrap().probe();
         let quoted = arguments.iter().fold(String::new(), |all, argument| all + " '" + argument + "'");
         let command = format!("'{}'{quoted}", program.display());
-        self.stage.guest(&found.node).sh_in_pod(&found.uid, &command).map_err(|error| error.to_string())
+        let output = self.stage.guest(&found.node).run_in_pod(&found.uid, &command);
+        let Output { status, stdout, stderr } = output.map_err(|error| error.to_string())?;
+        if status == 0 { Ok(stdout) } else { Err(stderr) }
     }
 
     /// Asks a web server from a pod, from a given address of it if that matters.

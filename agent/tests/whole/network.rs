@@ -172,17 +172,18 @@ async fn running_pods_follow_their_node_and_services_are_masqueraded_as_long_as_
 /// Starts a program on a kernel without packet filters, as far as that program sees: netlink knows no netfilter, and sockets know
 /// no tables of iptables.
 fn without_filters(program: &str) -> Command {
-    let (prctl, socket, getsockopt) = match std::env::consts::ARCH {
-        "aarch64" => (167, 198, 209),
-        _ => (157, 41, 55),
+    let (prctl, socket, getsockopt, setsockopt) = match std::env::consts::ARCH {
+        "aarch64" => (167, 198, 209, 208),
+        _ => (157, 41, 55, 54),
     };
     // Loads the number or an argument of a call, compares, and returns, as classic BPF; jumps count what they leave out.
-    let program_of: [(u16, u8, u8, u32); 13] = [
+    let program_of: [(u16, u8, u8, u32); 14] = [
         (0x20, 0, 0, 0),
         (0x15, 0, 2, socket),
         (0x20, 0, 0, 32),
-        (0x15, 6, 8, 12),
-        (0x15, 0, 7, getsockopt),
+        (0x15, 7, 9, 12),
+        (0x15, 1, 0, getsockopt),
+        (0x15, 0, 7, setsockopt),
         (0x20, 0, 0, 24),
         (0x15, 1, 0, 0),
         (0x15, 0, 4, 41),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use testbed::{WORLD_V4, WORLD_V6};
 
 use crate::pod::{Draft, Pod};
-use crate::space::Space;
+use crate::space::{PORT, Space};
 use crate::stage::{PATIENCE, SECOND_NETWORK, Stage, stage, stage_alone};
 
 /// Where the probe of every pod takes connections.
@@ -115,6 +115,7 @@ fn pods_of_a_node_that_lost_its_power_have_their_addresses_again() {
         assert_eq!((there.uid.as_str(), addresses), (far.uid.as_str(), (far.of("eth0"), far.of("net1"))));
         space.ask("far", &format!("http://{WORLD_V4}/"), 5)
     });
+    space.serving("far", PORT);
     for (source, address) in near.of("eth0").into_iter().zip(far.of("eth0")) {
         space.reaches(&near, source, &far, address);
     }

@@ -10,7 +10,7 @@ use crate::pod::{Draft, Pod};
 use crate::stage::{PATIENCE, Stage};
 
 /// Where the probe of every pod answers HTTP.
-const PORT: u16 = 8080;
+pub(crate) const PORT: u16 = 8080;
 
 /// A namespace: with its pods gone at the latest on drop.
 pub(crate) struct Space<'a> {

@@ -114,8 +114,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(world: &World, program: &Path, container: &str, nics: &[&str]) -> Self {
-        let last = if container == PEERS_CONTAINER { 6 } else { 5 };
+    /// Two of them never meet if the first pod of one has an even `last`, and that of the other an odd one.
+    fn new(world: &World, program: &Path, (container, last): (&str, u8), nics: &[&str]) -> Self {
         let pod = world.pod(last);
         let call = |nic: &&str| {
             let mut runtime = Runtime::new(&pod, container).with_interface(nic);
@@ -165,7 +165,7 @@ fn measure<S, const N: usize>(
 /// Our plugin on this kernel.
 fn alone(program: &Path, rounds: Rounds) {
     let world = World::new();
-    let mut stage = Stage::new(&world, program, CONTAINER, &["eth0", "net1"]);
+    let mut stage = Stage::new(&world, program, (CONTAINER, 5), &["eth0", "net1"]);
     let node = &world.node;
     let call = |stage: &Stage, nic: usize, verb: &str| drop(stage.calls[nic].must(node, verb));
     let mut series = measure(
@@ -201,8 +201,8 @@ fn alone(program: &Path, rounds: Rounds) {
 /// Our plugin and upstream's, each with a pod of its own on one node, in a kernel where nobody minds a file in `/var/run`.
 fn beside(program: &Path, peer: &Path) {
     let world = World::new();
-    let ours = Stage::new(&world, program, CONTAINER, &["eth0"]);
-    let mut theirs = Stage::new(&world, peer, PEERS_CONTAINER, &["eth0"]);
+    let ours = Stage::new(&world, program, (CONTAINER, 5), &["eth0"]);
+    let mut theirs = Stage::new(&world, peer, (PEERS_CONTAINER, 6), &["eth0"]);
     let runtime = &mut theirs.calls[0];
     // It runs iptables, and takes no nothing for an empty list.
     runtime.search_path = Some("/sbin:/bin");

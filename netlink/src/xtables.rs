@@ -114,7 +114,11 @@ enum Wish {
 fn rewrite(family: Family, marks: &Marks<'_>, wish: Wish) -> Result<Option<bool>, Error> {
     let layout = Layout::of(family);
     let doing = format!("mark {family} connections by iptables");
-    let kernel = |error: io::Error| Error::kernel(doing.as_str(), error);
+    let kernel = |error: io::Error| match error.kind() {
+        // A table that makes no sense.
+        io::ErrorKind::InvalidData => Error::Malformed { doing: doing.clone() },
+        _ => Error::kernel(doing.as_str(), error),
+    };
     let domain = if family == Family::V4 { AddressFamily::INET } else { AddressFamily::INET6 };
     // IPPROTO_RAW, by which iptables itself talks to the kernel.
     let protocol = std::num::NonZeroU32::new(255).map(Protocol::from_raw);

@@ -44,7 +44,7 @@ fn main() {
         Way::new(&nodes, "with coordinator, pod to pod", "near", &ours),
         Way::new(&nodes, "with coordinator, pod to ClusterIP", "near", &service),
     ];
-    // In turn, so that a busy moment of the machine is everybody's; and each comes first, second and last.
+    // In turn, so that a busy moment of the machine is everybody's; and each comes first in its turn.
     let number = ways.len();
     for round in 0..rounds {
         for turn in 0..number {
